@@ -190,7 +190,7 @@ class SegmentSpec:
         kind, restart: see the enums.
         after: full paths of segments whose completion (task) or readiness (service) is awaited
             before the first instruction of this one; data order, not supervision order.
-        start_timeout_s: from the order to start until ready, seconds, > 0; over it: `start_timeout`.
+        start_timeout_s: from the order to start until ready, seconds, > 0.
         budget: the segment's own limit; None leaves only the supervisor's.
         never_on: exception type names and exit codes (as text) that are not worth a second try.
     """

@@ -153,7 +153,7 @@ class Up:
 class Recycling:
     """A group restart: children from `cursor` down to `first` are being stopped.
 
-    When the last is gone the supervisor holds off until `hold_until_s`, then brings up from `first`.
+    When the last is gone, it holds off until `hold_until_s`, then brings up from `first`.
     """
 
     since_s: float

@@ -32,8 +32,7 @@ class StartOrder:
         spec: the segment, with ports already resolved to numbers.
         attempt: 1 for a first try, +1 per restart in a row.
         last_exit: how the life before ended.
-        environment: what the body's environment is made of (the launching terminal's); `spec.body.env`
-            goes on top, then the `PSUP_*` variables.
+        environment: the launching terminal's; `spec.body.env` goes on top, then `PSUP_*`.
         scratch: absolute folder of this life, made by the backend, counted against `disk_bytes`.
         checkpoint: absolute folder that outlives restarts, made by the backend, counted too.
         log: absolute file that this life's stdout and stderr are appended to.

@@ -1,0 +1,1 @@
+"""The loop around the core, and the ports it needs: no product is named here."""
