@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 Path = str
 """`digits/training/train`: pipeline, supervisors, segment, joined by `/`. Names hold no `/`."""
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -167,9 +164,9 @@ class Body:
     run: str | None = None
     command: tuple[str, ...] | None = None
     folder: str = "."
-    env: Mapping[str, str] = field(default=_NOTHING, repr=False)
-    params: Mapping[str, Any] = field(default=_NOTHING)
-    ports: Mapping[str, int] = field(default=_NOTHING)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
