@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from supervisor.core.actions import Answer
 from supervisor.core.events import ExitReason, LifeEvent
 from supervisor.core.spec import Path, SegmentSpec
+from supervisor.runtime.clock import Moment
 
 Json = Mapping[str, Any]
-_NOTHING: Json = MappingProxyType({})
 
 
 # ---------------------------------------------------------------------------------------- backend
@@ -71,7 +70,7 @@ class Notice:
     event: LifeEvent | None
     path: Path
     incarnation: int
-    evidence: Json = _NOTHING
+    evidence: Json = field(default_factory=dict)
     token: int = 0
 
 
@@ -142,7 +141,11 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class LifeRecord:
-    """Columns of one row of `incarnations` that changed; None leaves a column as it is."""
+    """Columns of one row of `incarnations` that changed; None leaves a column as it is.
+
+    `evidence` is added to what is there, key by key: the facts of the start and those of the end
+    stand together.
+    """
 
     path: Path
     incarnation: int
@@ -238,10 +241,13 @@ class Store(Protocol):
         """Become the owner; AlreadyRunning if a living one exists."""
 
     def disown(self) -> None:
-        """Give ownership back; the rows stay."""
+        """Give ownership back; the rows stay. Harmless when it was lost already."""
 
     def create(self, rows: Sequence[NodeRow], info: Json, at_s: float) -> None:
-        """Begin a new launch: replace all nodes of the pipeline, keep its history."""
+        """Begin a new launch: replace all nodes of the pipeline, keep its history.
+
+        Requests that an earlier launch left unanswered are refused with the code `superseded`.
+        """
 
     def load_states(self) -> Mapping[Path, Json]:
         """Return the encoded state of every node; empty when there was no launch."""
@@ -264,8 +270,14 @@ class Store(Protocol):
     def last_incarnation(self, path: Path) -> int:
         """Return the highest number ever used for that path, 0 if none; survives relaunches."""
 
+    def last_moment(self) -> Moment | None:
+        """Return when the newest line of the journal was written; None if there is none."""
+
     def ports(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
         """Return the remembered port of each name, after adding those not yet remembered."""
+
+    def taken_ports(self) -> frozenset[int]:
+        """Return every port remembered for any pipeline, so that a new one gets another."""
 
     def close(self) -> None:
         """Close the database."""
@@ -337,6 +349,16 @@ class Enclosure(Protocol):
 
     def oom_kills(self) -> int:
         """Return how many processes of this life the kernel killed for memory so far."""
+
+    def oom_event_fd(self) -> int | None:
+        """Return a descriptor that becomes readable when the kernel is about to kill for memory.
+
+        None where the kernel kills the whole life by itself, or does not tell. The enclosure owns
+        it: `remove` closes it.
+        """
+
+    def counters(self) -> Json:
+        """Return what else was counted and a person may want to know, as evidence."""
 
     def pids(self, body_pid: int) -> Sequence[int]:
         """Return every process of this life."""
