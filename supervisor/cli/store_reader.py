@@ -3,7 +3,7 @@
 It opens the file read-only and takes no lock that a daemon would wait for. It works while a daemon
 writes, after one was killed in the middle of a write (SQLite replays what the write-ahead log
 holds), and in a folder that it cannot write to, as far as SQLite allows. It never migrates and
-never writes; what the command line asks of a daemon goes through `inbox.py`.
+never writes; what the command line asks of a daemon goes through `asking.py`.
 sqlite-utils takes 0.3 s to import: that is why it is not used here. Rows are plain tuples with
 names, JSON columns are decoded, times are steady seconds (`runtime/clock.py`).
 """

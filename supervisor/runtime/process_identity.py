@@ -4,7 +4,7 @@ A pid alone is not a name: it is used again after the process ends, and after ev
 start time in clock ticks and boot id together are one. A zombie counts as dead: it will never act
 again. Standard library only, because read commands ask this too. Holds for one machine and one
 pid namespace: containers that share a `$PSUP_HOME` must share their pids as well.
-Read next: `adapters/sqlite_store.py` (`claim`), `cli/inbox.py`.
+Read next: `adapters/sqlite_store.py` (`claim`), `cli/asking.py`.
 """
 
 from __future__ import annotations
