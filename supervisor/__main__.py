@@ -1,0 +1,5 @@
+"""`python -m supervisor` is `psup`."""
+
+from supervisor.cli.main import main
+
+main()
