@@ -2,3 +2,9 @@
 
 Read `machine.py` first, then `transitions.py`; docs/semantics.md is the contract in prose.
 """
+
+from supervisor.core.draft import Step
+from supervisor.core.machine import boot, next_deadline, outstanding, restore, rollback, step
+from supervisor.core.tree import Tree
+
+__all__ = ["Step", "Tree", "boot", "next_deadline", "outstanding", "restore", "rollback", "step"]

@@ -136,10 +136,15 @@ class Down:
 
 @dataclass(frozen=True, slots=True)
 class BringingUp:
-    """Children are started in order; `cursor` is the one that is awaited."""
+    """Children are started in order; `cursor` is the one that is awaited.
+
+    Args:
+        keeps_counters: a person restarts the supervisor: nothing below forgets its restarts.
+    """
 
     since_s: float
     cursor: int
+    keeps_counters: bool = False
 
 
 @dataclass(frozen=True, slots=True)

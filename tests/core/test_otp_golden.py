@@ -12,7 +12,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from supervisor.core.machine import Step
+from supervisor.core import Step
 
 from supervisor.core import boot, step
 from supervisor.core.actions import Action, Kill, Start, Stop

@@ -1,0 +1,207 @@
+"""What a person asks for: start, stop, restart, down. Every request is answered in its own step.
+
+A person's stop is sticky, a person's start takes it back, and neither of them, nor a restart,
+touches a counter. A start below a supervisor that is down brings up the highest such supervisor
+as a whole, in order: a segment never runs outside its tree. Decides nothing about lives; the table
+and the couplings do. Read next: docs/semantics.md, section 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from supervisor.core.actions import Answer, Halt
+from supervisor.core.couplings import DOWN, dismiss, offer_turn, take_down, tell
+from supervisor.core.draft import Draft
+from supervisor.core.events import (
+    DrainRequested,
+    Request,
+    RestartRequested,
+    StartRequested,
+    StopRequested,
+)
+from supervisor.core.restarts import release_below
+from supervisor.core.state import (
+    Ended,
+    Ending,
+    GoingDown,
+    Idle,
+    SupervisorBackingOff,
+    SupervisorEnded,
+    Waiting,
+    Why,
+)
+from supervisor.core.transitions import Reply, Then, waiting_reply
+from supervisor.core.tree import Node, Segment, Supervisor, lets_begin
+
+
+def obey(draft: Draft, event: Request) -> None:
+    """Do what a person asks, or refuse it, and say which."""
+    reply = _reply_to(draft, event)
+    if event.request:
+        draft.actions.append(Answer(event.request, reply.ok, reply.code, reply.text))
+
+
+def _reply_to(draft: Draft, event: Request) -> Reply:
+    root = draft.tree.root
+    node = root if isinstance(event, DrainRequested) else draft.tree.nodes.get(event.path)
+    if node is None:
+        return Reply(False, "no_such_target", f"{root.path} has no node of that path")
+    if isinstance(event, DrainRequested):
+        return _drain(draft, root)
+    if isinstance(event, StopRequested):
+        return _stop(draft, node, event)
+    if _why_going_down(root) is Why.SHUTDOWN:
+        return Reply(False, "going_down", f"{root.path} is going down")
+    return _start(draft, node, event)
+
+
+# --------------------------------------------------------------------------------- down and stop
+
+
+def _drain(draft: Draft, root: Supervisor) -> Reply:
+    if root.active:
+        take_down(draft, root, Why.SHUTDOWN)
+        return Reply(True, "ok", "going down")
+    if root.lives:
+        dismiss(draft, root, Why.SHUTDOWN)
+        return Reply(True, "ok", "going down already")
+    draft.actions.append(Halt(failed=False))
+    return Reply(True, "already_stopped", "is down already")
+
+
+def _stop(draft: Draft, node: Node, event: StopRequested) -> Reply:
+    if isinstance(node, Segment):
+        made = tell(draft, node, event)
+        assert made.reply is not None
+        return made.reply
+    if node.parent is None:
+        return _drain(draft, node)
+    return _stop_supervisor(draft, node)
+
+
+def _stop_supervisor(draft: Draft, supervisor: Supervisor) -> Reply:
+    _want(draft, supervisor, wanted=False)
+    if supervisor.active:
+        take_down(draft, supervisor, Why.USER_STOP)
+        return Reply(True, "ok", "stopping, last child first")
+    match supervisor.state.phase:
+        case GoingDown(since_s, cursor, why):
+            if why not in {Why.GROUP, Why.SHUTDOWN}:
+                stopping = GoingDown(since_s, cursor, Why.USER_STOP)
+                draft.put_supervisor_phase(supervisor, stopping)
+            return Reply(True, "ok", "being stopped already; it will stay down")
+        case SupervisorBackingOff():
+            draft.put_supervisor_phase(supervisor, DOWN)
+            release_below(draft, supervisor)
+            return Reply(True, "ok", "its next start is called off")
+        case _:
+            return Reply(True, "already_stopped", "was not running; it will stay down")
+
+
+# -------------------------------------------------------------------------------- start and restart
+
+
+def _start(draft: Draft, node: Node, event: StartRequested | RestartRequested) -> Reply:
+    """Start or restart a node; first of all everything above it must be up."""
+    obstacle = _highest_inactive(node)
+    if obstacle is not None:
+        return _summon(draft, obstacle, node)
+    restarts = isinstance(event, RestartRequested)
+    if restarts and node.lives and not lets_begin(node):
+        _want(draft, node, wanted=True)
+        return Reply(True, "ok", "being restarted with its group already")
+    if isinstance(node, Segment):
+        return _start_segment(draft, node, event)
+    if restarts:
+        _want(draft, node, wanted=True)
+        take_down(draft, node, Why.USER_RESTART)
+        return Reply(True, "ok", "restarting, with everything below")
+    if node.state.failed:
+        return _take_up_again(draft, node)
+    return Reply(False, "already_running", f"{node.path} is already running")
+
+
+def _highest_inactive(node: Node) -> Supervisor | None:
+    """Return the highest supervisor, the node itself included, that is not up or coming up."""
+    highest = None
+    above: Node | None = node
+    while above is not None:
+        if isinstance(above, Supervisor) and not above.active:
+            highest = above
+        above = above.parent
+    return highest
+
+
+def _summon(draft: Draft, obstacle: Supervisor, node: Node) -> Reply:
+    """Bring up a supervisor that is down or going down, because of a node below it."""
+    above: Node | None = node
+    while above is not obstacle:
+        assert above is not None
+        _want(draft, above, wanted=True)
+        above = above.parent
+    _want(draft, obstacle, wanted=True)
+    match obstacle.state.phase:
+        case GoingDown(since_s, cursor, why):
+            if why is not Why.GROUP:  # that one comes up again without being asked
+                again = GoingDown(since_s, cursor, Why.USER_RESTART)
+                draft.put_supervisor_phase(obstacle, again)
+            return Reply(True, "ok", f"{obstacle.path} starts again as a whole when it is down")
+        case _:
+            draft.put_supervisor_phase(obstacle, DOWN)
+            offer_turn(draft, obstacle)
+            return Reply(True, "ok", f"starting all of {obstacle.path}")
+
+
+def _start_segment(
+    draft: Draft, segment: Segment, event: StartRequested | RestartRequested
+) -> Reply:
+    given_up = _is_given_up(segment)
+    made = tell(draft, segment, event)
+    assert made.reply is not None
+    if given_up:
+        _forgive(draft, segment.parent)
+    if made.then is Then.BEGIN:
+        if type(segment.state.phase) is Waiting:
+            return waiting_reply(segment)
+        if type(segment.state.phase) is Idle:
+            return Reply(True, "ok", "starts when its turn comes")
+    return made.reply
+
+
+def _take_up_again(draft: Draft, root: Supervisor) -> Reply:
+    """Start again what the root gave up; all others go on."""
+    _forgive(draft, root)
+    for child in root.children:
+        if not _is_given_up(child):
+            continue
+        if isinstance(child, Segment):
+            tell(draft, child, StartRequested(child.path))
+        else:
+            _summon(draft, child, child)
+    return Reply(True, "ok", "starting again what was given up")
+
+
+def _is_given_up(node: Node) -> bool:
+    phase = node.state.phase
+    return isinstance(phase, Ended | SupervisorEnded) and phase.how is Ending.GAVE_UP
+
+
+def _forgive(draft: Draft, supervisor: Supervisor) -> None:
+    """A person takes up what the root gave up: the pipeline counts as failed no more."""
+    if supervisor.state.failed:
+        draft.put_supervisor(supervisor, replace(supervisor.state, failed=False))
+
+
+def _want(draft: Draft, node: Node, *, wanted: bool) -> None:
+    if node.state.wanted is wanted:
+        return
+    if isinstance(node, Segment):
+        draft.put(node, replace(node.state, wanted=wanted))
+    else:
+        draft.put_supervisor(node, replace(node.state, wanted=wanted))
+
+
+def _why_going_down(root: Supervisor) -> Why | None:
+    phase = root.state.phase
+    return phase.why if isinstance(phase, GoingDown) else None

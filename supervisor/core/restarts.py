@@ -1,0 +1,196 @@
+"""The restart decision: a child has exited and nobody asked it to.
+
+Four questions, in this order. Does policy restart it at all (type, `never_on`)? Is it taken along
+by a group restart or a shutdown of its supervisor anyway? Is its own budget used up? Is its
+supervisor's limit used up? Only then is it restarted: alone, or with its group, after a delay.
+Gives no turn itself: `couplings.py` does. Read next: docs/semantics.md, sections 3 to 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from supervisor.core.actions import Release, ReportCode
+from supervisor.core.backoff import delay_s
+from supervisor.core.draft import Draft
+from supervisor.core.events import ExitReason
+from supervisor.core.intensity import add_restart, too_many
+from supervisor.core.spec import Strategy
+from supervisor.core.state import (
+    BackingOff,
+    Ended,
+    Ending,
+    GoingDown,
+    Idle,
+    Recycling,
+    SupervisorBackingOff,
+    SupervisorEnded,
+    Up,
+    Why,
+)
+from supervisor.core.strategies import ending_after, first_to_go
+from supervisor.core.tree import Node, Segment, Supervisor, lets_begin, subtree
+
+
+def decide(draft: Draft, child: Node, reason: ExitReason) -> bool:
+    """Settle the exit of a child that is Idle (or Down) now and was not asked to exit.
+
+    Returns:
+        True when the child is to begin a new life at once.
+    """
+    supervisor = child.parent
+    assert supervisor is not None
+    how = ending_after(child.spec, reason)
+    if how is not None:
+        if isinstance(child, Segment) and how is Ending.GAVE_UP:
+            draft.report(ReportCode.GAVE_UP, child, f"{reason}: not worth a second try (never_on)")
+        come_to_rest(draft, child, how)
+        return False
+    if not lets_begin(child):
+        return False  # its supervisor goes down, or takes it along in a group restart
+    if isinstance(child, Segment) and _own_budget_is_used_up(draft, child, reason):
+        come_to_rest(draft, child, Ending.GAVE_UP)
+        return False
+    restarts = add_restart(supervisor.state.restarts, draft.now_s, supervisor.spec.max_seconds)
+    if too_many(restarts, child.state.streak + 1, supervisor.spec.max_restarts):
+        _give_up(draft, supervisor, child, reason)
+        return False
+    return _restart(draft, supervisor, child, restarts, reason)
+
+
+def come_to_rest(draft: Draft, node: Node, how: Ending) -> None:
+    """End a node for good and give back what its segments held."""
+    if isinstance(node, Segment):
+        draft.put_phase(node, Ended(draft.now_s, how))
+        draft.actions.append(Release(node.path, node.state.incarnation))
+    else:
+        draft.put_supervisor_phase(node, SupervisorEnded(draft.now_s, how))
+        release_below(draft, node)
+
+
+def release_below(draft: Draft, supervisor: Supervisor) -> None:
+    """Give back the cells of all segments below a supervisor that stays down."""
+    for node in subtree(supervisor):
+        # Those that came to rest before gave theirs back then; others never had one.
+        if isinstance(node, Segment) and type(node.state.phase) is Idle and node.state.incarnation:
+            draft.actions.append(Release(node.path, node.state.incarnation))
+
+
+# ----------------------------------------------------------------------------------- giving up
+
+
+def _own_budget_is_used_up(draft: Draft, segment: Segment, reason: ExitReason) -> bool:
+    budget = segment.spec.budget
+    if budget is None:
+        return False
+    restarts = add_restart(segment.state.restarts, draft.now_s, budget.max_seconds)
+    if len(restarts) <= budget.max_restarts:
+        return False
+    text = f"{reason}; its own budget of {_limit(budget.max_restarts, budget.max_seconds)} is used"
+    draft.report(ReportCode.GAVE_UP, segment, text)
+    return True
+
+
+def _give_up(draft: Draft, supervisor: Supervisor, child: Node, reason: ExitReason) -> None:
+    """One restart too many: the supervisor goes down, or the root lets go of the child."""
+    spec = supervisor.spec
+    text = f"{child.path} {reason}; {_limit(spec.max_restarts, spec.max_seconds)} are used up"
+    draft.report(ReportCode.GAVE_UP, supervisor, text)
+    come_to_rest(draft, child, Ending.GAVE_UP)
+    if supervisor.parent is None and spec.strategy is Strategy.ONE_FOR_ONE:
+        # Nobody depends on the offender, so everybody else goes on, with a window of their own.
+        draft.put_supervisor(supervisor, replace(supervisor.state, failed=True, restarts=()))
+        draft.report(ReportCode.PIPELINE_FAILED, supervisor, f"{child.path} was given up")
+        return
+    streak = 0 if _was_quiet(draft, supervisor) else supervisor.state.streak
+    down = GoingDown(draft.now_s, len(supervisor.children) - 1, Why.GAVE_UP)
+    draft.put_supervisor(supervisor, replace(supervisor.state, phase=down, streak=streak))
+
+
+def _was_quiet(draft: Draft, supervisor: Supervisor) -> bool:
+    """Was it up, and without restarts, for long enough to end its own row of restarts?
+
+    Being up is not enough: a supervisor is up while its child dies over and over.
+    """
+    phase = supervisor.state.phase
+    if type(phase) is not Up:
+        return False
+    quiet_since_s = max(phase.since_s, *supervisor.state.restarts[-1:], phase.since_s)
+    return draft.now_s - quiet_since_s >= supervisor.spec.backoff.reset_after_s
+
+
+def _limit(max_restarts: int, max_seconds: float | None) -> str:
+    window = "" if max_seconds is None else f" in {max_seconds:g}s"
+    return f"{max_restarts} restarts{window}"
+
+
+# ---------------------------------------------------------------------------------- restarting
+
+
+def _restart(
+    draft: Draft,
+    supervisor: Supervisor,
+    child: Node,
+    restarts: tuple[float, ...],
+    reason: ExitReason,
+) -> bool:
+    """Charge child and supervisor, then restart the child alone or its group."""
+    _charge(draft, child)
+    wait_s = delay_s(child.spec.backoff, child.state.streak, child.path, child.state.incarnation)
+    charged = replace(
+        supervisor.state, restarts=restarts, restart_count=supervisor.state.restart_count + 1
+    )
+    first = first_to_go(supervisor.spec.strategy, child.position)
+    if first is None:
+        draft.put_supervisor(supervisor, charged)
+        draft.report(ReportCode.RESTART_SCHEDULED, child, f"{reason}; again {_in(wait_s)}")
+        return _back_off(draft, child, wait_s)
+    draft.put_supervisor(
+        supervisor, replace(charged, phase=_recycling(draft, supervisor, first, wait_s))
+    )
+    text = f"{child.path} {reason}; all from {supervisor.children[first].path} on again"
+    draft.report(ReportCode.GROUP_RESTART, supervisor, f"{text} {_in(wait_s)}")
+    return False
+
+
+def _charge(draft: Draft, child: Node) -> None:
+    """Count a restart that is going to happen."""
+    if isinstance(child, Supervisor):
+        draft.put_supervisor(child, replace(child.state, streak=child.state.streak + 1))
+        return
+    state = child.state
+    budget = child.spec.budget
+    restarts = state.restarts
+    if budget is not None:
+        restarts = add_restart(restarts, draft.now_s, budget.max_seconds)
+    counted = replace(
+        state, streak=state.streak + 1, restarts=restarts, restart_count=state.restart_count + 1
+    )
+    draft.put(child, counted)
+
+
+def _back_off(draft: Draft, child: Node, wait_s: float) -> bool:
+    """Schedule the child; True when there is nothing to wait for."""
+    if wait_s <= 0:
+        return True
+    until_s = draft.now_s + wait_s
+    if isinstance(child, Segment):
+        draft.put_phase(child, BackingOff(draft.now_s, until_s))
+    else:
+        draft.put_supervisor_phase(child, SupervisorBackingOff(draft.now_s, until_s))
+    return False
+
+
+def _recycling(draft: Draft, supervisor: Supervisor, first: int, wait_s: float) -> Recycling:
+    """Begin a group restart, or widen the one under way: one hold-off, the longest."""
+    until_s = draft.now_s + wait_s
+    phase = supervisor.state.phase
+    if isinstance(phase, Recycling):
+        return Recycling(
+            phase.since_s, min(first, phase.first), phase.cursor, max(until_s, phase.hold_until_s)
+        )
+    return Recycling(draft.now_s, first, len(supervisor.children) - 1, until_s)
+
+
+def _in(wait_s: float) -> str:
+    return f"in {wait_s:.1f}s" if wait_s > 0 else "at once"

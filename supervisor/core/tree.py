@@ -1,0 +1,303 @@
+"""The tree: who stands where (fixed), how each node is (changing), and which deadline is next.
+
+Decides nothing. The shape is read from the spec once; after that a node's parent, position,
+children and dependents are one attribute away, so that no step ever searches. States are frozen
+values; only `draft.py` replaces them, and remembers what was there before.
+Read next: `state.py` (the values), `draft.py` (how one step changes them), `machine.py` (why).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+
+from supervisor.core.spec import Kind, Path, SegmentSpec, SupervisorSpec
+from supervisor.core.state import (
+    BackingOff,
+    BringingUp,
+    Ended,
+    Ending,
+    GoingDown,
+    Killing,
+    NodeState,
+    Recycling,
+    Running,
+    SegmentState,
+    Starting,
+    Stopping,
+    SupervisorBackingOff,
+    SupervisorState,
+    Up,
+)
+from supervisor.errors import SpecError
+
+_FRESH_SEGMENT = SegmentState()
+_FRESH_SUPERVISOR = SupervisorState()
+
+_ALIVE = frozenset({Starting, Running, Stopping, Killing})
+_ACTIVE = frozenset({BringingUp, Up, Recycling})
+_STANDING = _ACTIVE | {GoingDown}
+
+
+class Segment:
+    """A leaf and its place.
+
+    Args:
+        order: index in a walk that meets parents before children and siblings in start order.
+        dependents: segments that name this one in `after`.
+    """
+
+    __slots__ = (
+        "dependents",
+        "order",
+        "parent",
+        "path",
+        "position",
+        "prerequisites",
+        "spec",
+        "state",
+    )
+
+    def __init__(
+        self, path: Path, spec: SegmentSpec, parent: Supervisor, position: int, order: int
+    ) -> None:
+        self.path = path
+        self.spec = spec
+        self.parent = parent
+        self.position = position
+        self.order = order
+        self.prerequisites: tuple[Segment, ...] = ()
+        self.dependents: tuple[Segment, ...] = ()
+        self.state = _FRESH_SEGMENT
+
+    @property
+    def lives(self) -> bool:
+        """Is there a body, or an order that may have made one?"""
+        return type(self.state.phase) in _ALIVE
+
+    @property
+    def fulfils(self) -> bool:
+        """May those that named it in `after` start? A task must have completed, a service run."""
+        phase = self.state.phase
+        if self.spec.kind is Kind.SERVICE:
+            return type(phase) is Running
+        return type(phase) is Ended and phase.how is Ending.COMPLETED
+
+    @property
+    def cleared(self) -> bool:
+        """Is everything that it named in `after` fulfilled?"""
+        return all(prerequisite.fulfils for prerequisite in self.prerequisites)
+
+
+class Supervisor:
+    """An inner node and its place; the root has no parent."""
+
+    __slots__ = ("children", "order", "parent", "path", "position", "spec", "state")
+
+    def __init__(
+        self, path: Path, spec: SupervisorSpec, parent: Supervisor | None, position: int, order: int
+    ) -> None:
+        self.path = path
+        self.spec = spec
+        self.parent = parent
+        self.position = position
+        self.order = order
+        self.children: tuple[Node, ...] = ()
+        self.state = _FRESH_SUPERVISOR
+
+    @property
+    def lives(self) -> bool:
+        """Is it up, or on its way up or down?"""
+        return type(self.state.phase) in _STANDING
+
+    @property
+    def active(self) -> bool:
+        """Does it start children and restart them (as opposed to: going down, or down)?"""
+        return type(self.state.phase) in _ACTIVE
+
+
+Node = Segment | Supervisor
+
+
+class Tree:
+    """One pipeline: every node by path, and the deadlines that are ahead.
+
+    Args:
+        spec: the root.
+        strict: raise `IllegalEvent` for news that cannot be (tests) instead of reporting it.
+    """
+
+    __slots__ = ("_deadlines", "_live_limit", "nodes", "root", "strict")
+
+    def __init__(self, spec: SupervisorSpec, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.nodes: dict[Path, Node] = {}
+        self._deadlines: list[tuple[float, int, Node]] = []
+        self._live_limit = 64
+        self.root = self._plant(spec)
+        self._connect()
+
+    @property
+    def states(self) -> Mapping[Path, NodeState]:
+        """Every node's state by path, parents before children; a view, never a copy."""
+        return _States(self.nodes)
+
+    def _plant(self, spec: SupervisorSpec) -> Supervisor:
+        """Make a node for every spec, without recursion: trees may be deep."""
+        root = Supervisor(spec.name, spec, None, 0, 0)
+        unplanted: list[Node] = [root]
+        while unplanted:
+            node = unplanted.pop()
+            if node.path in self.nodes:
+                raise SpecError(f"two nodes are called {node.path}", hint="rename one of them")
+            node.order = len(self.nodes)
+            self.nodes[node.path] = node
+            if isinstance(node, Supervisor):
+                node.children = tuple(
+                    _child(node, position, child)
+                    for position, child in enumerate(node.spec.children)
+                )
+                unplanted.extend(reversed(node.children))
+        return root
+
+    def _connect(self) -> None:
+        """Resolve `after` in both directions."""
+        dependents: dict[Segment, list[Segment]] = {}
+        for node in self.nodes.values():
+            if not isinstance(node, Segment) or not node.spec.after:
+                continue
+            node.prerequisites = tuple(self._prerequisite(node, path) for path in node.spec.after)
+            for prerequisite in node.prerequisites:
+                dependents.setdefault(prerequisite, []).append(node)
+        for prerequisite, waiting in dependents.items():
+            prerequisite.dependents = tuple(waiting)
+
+    def _prerequisite(self, segment: Segment, path: Path) -> Segment:
+        found = self.nodes.get(path)
+        if not isinstance(found, Segment):
+            raise SpecError(
+                f"{segment.path} names {path} in `after`, which is no segment of this pipeline",
+                hint="name a segment by its full path",
+            )
+        return found
+
+    def reinstate(self, node: Node, state: NodeState) -> None:
+        """Put a node back into a state that it was in before."""
+        if isinstance(node, Segment):
+            assert isinstance(state, SegmentState)
+            node.state = state
+        else:
+            assert isinstance(state, SupervisorState)
+            node.state = state
+        self.expect(node)
+
+    # ----------------------------------------------------------------------------------- deadlines
+
+    def expect(self, node: Node) -> None:
+        """Note the deadline of the node's present state, if it has one."""
+        deadline_s = deadline_of(node)
+        if deadline_s is None:
+            return
+        heapq.heappush(self._deadlines, (deadline_s, node.order, node))
+        if len(self._deadlines) > self._live_limit:
+            self._forget_passed_over()
+
+    def next_deadline(self) -> float | None:
+        """Return when the next deadline is due, None when nothing is waited for."""
+        deadlines = self._deadlines
+        while deadlines:
+            deadline_s, _, node = deadlines[0]
+            if deadline_of(node) == deadline_s:
+                return deadline_s
+            heapq.heappop(deadlines)
+        return None
+
+    def take_due(self, now_s: float) -> Node | None:
+        """Remove and return the node whose deadline is due first (ties: in tree order)."""
+        deadline_s = self.next_deadline()
+        if deadline_s is None or deadline_s > now_s:
+            return None
+        return heapq.heappop(self._deadlines)[2]
+
+    def _forget_passed_over(self) -> None:
+        """Drop deadlines of phases that ended before; costs little as it is done rarely."""
+        self._deadlines = [entry for entry in self._deadlines if deadline_of(entry[2]) == entry[0]]
+        heapq.heapify(self._deadlines)
+        self._live_limit = max(64, 2 * len(self._deadlines))
+
+
+def _child(parent: Supervisor, position: int, spec: SegmentSpec | SupervisorSpec) -> Node:
+    path = f"{parent.path}/{spec.name}"
+    if isinstance(spec, SegmentSpec):
+        return Segment(path, spec, parent, position, 0)
+    return Supervisor(path, spec, parent, position, 0)
+
+
+class _States(Mapping[Path, NodeState]):
+    """Paths to present states, without copying a hundred thousand of them."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self, nodes: Mapping[Path, Node]) -> None:
+        self._nodes = nodes
+
+    def __getitem__(self, path: Path) -> NodeState:
+        return self._nodes[path].state
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+
+def lets_begin(child: Node) -> bool:
+    """May this child begin a life now, as far as its supervisor is concerned?
+
+    Not when the supervisor goes down or is down, not when the child is in a group that is being
+    restarted, and not before its turn in start order.
+    """
+    if child.parent is None:
+        return True
+    phase = child.parent.state.phase
+    match phase:
+        case Up():
+            return True
+        case BringingUp():
+            return child.position <= phase.cursor
+        case Recycling():
+            return child.position < phase.first
+        case _:
+            return False
+
+
+def deadline_of(node: Node) -> float | None:
+    """Return when the node's present phase must end by itself; None: never.
+
+    A group restart has a deadline only once everything in the group is down: until then the exits
+    of its members drive it, and a hold-off that has passed would be due again and again.
+    """
+    phase = node.state.phase
+    match phase:
+        case Starting() | Running():
+            return phase.deadline_s
+        case Stopping():
+            return phase.kill_at_s
+        case Killing():
+            return phase.again_at_s
+        case BackingOff() | SupervisorBackingOff():
+            return phase.until_s
+        case Recycling():
+            return phase.hold_until_s if phase.cursor < phase.first else None
+        case _:
+            return None
+
+
+def subtree(node: Node) -> Iterator[Node]:
+    """Yield the node and everything below it, parents first, siblings in start order."""
+    unvisited = [node]
+    while unvisited:
+        node = unvisited.pop()
+        yield node
+        if isinstance(node, Supervisor):
+            unvisited.extend(reversed(node.children))
