@@ -13,8 +13,8 @@ that completed, a launch, an owner. These few are written with `synchronous=FULL
 the disk, and take all steps before them along.
 
 Decides nothing about pipelines. Never holds values of environment variables: they are left out
-before they get here. Read next: `sqlite_schema.py` (tables), `ports.Store` (the promises),
-`tests/contract/test_store.py` (the proof), `docs/store.md` (for people with a SQL prompt).
+before they get here. Read next: `sqlite_rows.py` (what is written), `sqlite_schema.py` (the
+tables), `ports.Store` (the promises), `docs/store.md` (for people with a SQL prompt).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path as FilePath
@@ -34,17 +34,15 @@ from sqlite_utils import Database
 
 from supervisor.adapters.io_retry import patiently
 from supervisor.adapters.sqlite_file import FILE_NAME, explained, is_busy
+from supervisor.adapters.sqlite_rows import Rows
 from supervisor.adapters.sqlite_schema import migrate
-from supervisor.core.actions import Answer
 from supervisor.core.events import ExitKind
 from supervisor.core.spec import Path
 from supervisor.errors import AlreadyRunning, LostOwnership, StoreError
 from supervisor.runtime.clock import Moment
 from supervisor.runtime.ports import (
     Commit,
-    JournalEntry,
     Json,
-    LifeRecord,
     NodeRow,
     Owner,
     PendingRequest,
@@ -52,8 +50,7 @@ from supervisor.runtime.ports import (
 )
 from supervisor.runtime.private_files import private_file, private_folder
 from supervisor.runtime.process_identity import is_alive as is_process_alive
-from supervisor.runtime.retention import Retention, surplus
-from supervisor.runtime.stored_text import clean, clean_or_none, finite, to_json
+from supervisor.runtime.retention import Retention
 
 _BUSY_TIMEOUT_S = 2.0
 """How long SQLite itself waits for another writer, in one try."""
@@ -63,38 +60,6 @@ _PATIENCE_S = 8.0
 
 _SAVES_BETWEEN_TRIMS = 128
 _LONGEST_LOG_BYTES = 16 * 1024 * 1024
-
-# The hot path is plain SQL on sqlite-utils' own connection: its upsert helpers look up the schema,
-# and build and parse SQL, on every call, which is 20 times the cost of the write itself.
-_SAVE_STATE = "UPDATE nodes SET state = ? WHERE path = ? AND pipeline = ?"
-_SAVE_ENTRY = (
-    "INSERT INTO journal (pipeline, at_s, wall_s, kind, type, path, data)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-_SAVE_LIFE = """
-    INSERT INTO incarnations (path, incarnation, pipeline, started_s, ready_s, ended_s, pid, node,
-                              reason_kind, reason_detail, log, evidence)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (path, incarnation) DO UPDATE SET
-      started_s = coalesce(excluded.started_s, started_s),
-      ready_s = coalesce(excluded.ready_s, ready_s),
-      ended_s = coalesce(excluded.ended_s, ended_s),
-      pid = coalesce(excluded.pid, pid),
-      node = coalesce(excluded.node, node),
-      reason_kind = coalesce(excluded.reason_kind, reason_kind),
-      reason_detail = coalesce(excluded.reason_detail, reason_detail),
-      log = coalesce(excluded.log, log),
-      evidence = coalesce(excluded.evidence, evidence)
-"""
-_SAVE_ANSWER = (
-    "UPDATE requests SET answered_s = ?, ok = ?, code = ?, text = ?"
-    " WHERE id = ? AND pipeline = ? AND answered_s IS NULL"
-)
-_SAVE_SAMPLE = (
-    "INSERT INTO samples (path, incarnation, at_s, memory_bytes, cpu_cores, processes,"
-    " open_files, disk_bytes, status, progress_done, progress_total)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 
 
 def open_store(
@@ -191,7 +156,7 @@ class SqliteStore:
         self._file = file
         self._file_identity = _identity(file)
         self._pipeline = pipeline
-        self._retention = retention
+        self._write = Rows(db.conn, pipeline, retention)
         self._is_alive = is_alive
         self._wall_s = wall_s
         self._owner: str | None = None
@@ -233,24 +198,10 @@ class SqliteStore:
 
     def create(self, rows: Sequence[NodeRow], info: Json, at_s: float) -> None:
         """Begin a new launch: replace all nodes of the pipeline, keep its history."""
-        with self._fenced("write the launch", lasting=True) as connection:
-            self._remember_lives_of_nodes(connection)
-            connection.execute("DELETE FROM nodes WHERE pipeline = ?", (self._pipeline,))
-            connection.executemany(
-                "INSERT INTO nodes (pipeline, path, parent, kind, position, spec, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [self._node_values(row) for row in rows],
-            )
-            connection.execute(
-                "UPDATE pipelines SET state = 'up', info = ?, launched_s = ? WHERE name = ?",
-                (to_json(info), at_s, self._pipeline),
-            )
-            connection.execute(
-                "UPDATE requests SET answered_s = ?, ok = 0, code = 'superseded',"
-                " text = 'a new launch began before this was answered'"
-                " WHERE pipeline = ? AND answered_s IS NULL",
-                (at_s, self._pipeline),
-            )
+        with self._fenced("write the launch", lasting=True) as write:
+            write.replace_nodes(rows)
+            write.refuse_unanswered(at_s)
+            write.begin_launch(info, at_s)
 
     def load_states(self) -> Mapping[Path, Json]:
         """Return the encoded state of every node; empty when there was no launch."""
@@ -266,40 +217,29 @@ class SqliteStore:
 
     def note(self, info: Json) -> None:
         """Merge facts into the pipeline's info."""
-        with self._fenced("note a fact", lasting=True) as connection:
-            sql = "SELECT info FROM pipelines WHERE name = ?"
-            known = json.loads(connection.execute(sql, (self._pipeline,)).fetchone()[0])
-            connection.execute(
-                "UPDATE pipelines SET info = ? WHERE name = ?",
-                (to_json({**known, **info}), self._pipeline),
-            )
+        with self._fenced("note a fact", lasting=True) as write:
+            write.add_info(info)
 
     # ----------------------------------------------------------------------------------- steps
 
     def save(self, commit: Commit) -> None:
         """Write one step."""
-        with self._fenced("save a step", lasting=_outlives_power_loss(commit)) as connection:
-            self._save_states(connection, commit.nodes)
-            self._save_journal(connection, commit.journal, commit.at_s)
+        with self._fenced("save a step", lasting=_outlives_power_loss(commit)) as write:
+            write.save_states(commit.nodes)
+            write.save_journal(commit.journal, at_s=commit.at_s, wall_s=self._wall_s())
             for life in commit.lives:
-                self._save_life(connection, life)
-            if commit.answers:
-                self._save_answers(connection, commit.answers, commit.at_s)
+                write.save_life(life)
+            write.save_answers(commit.answers, commit.at_s)
             if commit.pipeline_state is not None:
-                connection.execute(
-                    "UPDATE pipelines SET state = ? WHERE name = ?",
-                    (commit.pipeline_state, self._pipeline),
-                )
+                write.set_state(commit.pipeline_state)
             if self._saves % _SAVES_BETWEEN_TRIMS == 0:
-                self._trim(connection, commit.at_s)
+                write.trim(commit.at_s)
         self._saves += 1
 
     def add_samples(self, samples: Sequence[Sample]) -> None:
         """Write measurements; old ones are thinned so that their number stays bounded."""
-        with self._fenced("save measurements") as connection:
-            connection.executemany(_SAVE_SAMPLE, map(_sample_values, samples))
-            for path, incarnation in {(sample.path, sample.incarnation) for sample in samples}:
-                self._thin_samples(connection, path, incarnation)
+        with self._fenced("save measurements") as write:
+            write.save_samples(samples)
 
     def pending_requests(self) -> Sequence[PendingRequest]:
         """Return unanswered requests, oldest first."""
@@ -337,14 +277,8 @@ class SqliteStore:
 
     def ports(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
         """Return the remembered port of each name, after adding those not yet remembered."""
-        with self._fenced("remember ports", lasting=True) as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO ports (pipeline, name, port) VALUES (?, ?, ?)",
-                [(self._pipeline, name, port) for name, port in wanted.items()],
-            )
-            sql = "SELECT name, port FROM ports WHERE pipeline = ?"
-            known = dict(connection.execute(sql, (self._pipeline,)).fetchall())
-        return {name: known[name] for name in wanted}
+        with self._fenced("remember ports", lasting=True) as write:
+            return write.remember_ports(wanted)
 
     def taken_ports(self) -> frozenset[int]:
         """Return every port remembered for any pipeline, so that a new one gets another."""
@@ -381,7 +315,7 @@ class SqliteStore:
                     connection.execute("PRAGMA synchronous = NORMAL")
 
     @contextmanager
-    def _fenced(self, doing: str, *, lasting: bool = False) -> Iterator[sqlite3.Connection]:
+    def _fenced(self, doing: str, *, lasting: bool = False) -> Iterator[Rows]:
         """Run what is inside as one write of the owner that we are."""
         with self._transaction(doing, lasting=lasting) as connection:
             found = self._owner_in_file(connection)
@@ -392,7 +326,7 @@ class SqliteStore:
                     f"cannot {doing}: pipeline {self._pipeline} now belongs to {by}",
                     hint=f"psup tree {self._pipeline} shows who runs it",
                 )
-            yield connection
+            yield self._write
 
     def _begin(self) -> None:
         def begin() -> None:
@@ -420,157 +354,11 @@ class SqliteStore:
         with self._lock, explained(self._file, "read the store"):
             return patiently(read, when=is_busy, patience_s=_PATIENCE_S)
 
-    # ------------------------------------------------------------------------------ one step's rows
-
-    def _save_states(self, connection: sqlite3.Connection, nodes: Mapping[Path, Json]) -> None:
-        if not nodes:
-            return
-        values = [(to_json(state), path, self._pipeline) for path, state in nodes.items()]
-        if connection.executemany(_SAVE_STATE, values).rowcount != len(nodes):
-            unknown = sorted(set(nodes) - self._paths(connection))
-            raise StoreError(
-                f"cannot save a step: {', '.join(unknown)} is no node of {self._pipeline}",
-                hint="please report this",
-            )
-
-    def _save_journal(
-        self, connection: sqlite3.Connection, journal: Iterable[JournalEntry], at_s: float
-    ) -> None:
-        wall_s = self._wall_s()
-        connection.executemany(
-            _SAVE_ENTRY,
-            [
-                (self._pipeline, at_s, wall_s, one.kind, one.type, one.path, to_json(one.data))
-                for one in journal
-            ],
-        )
-
-    def _save_life(self, connection: sqlite3.Connection, life: LifeRecord) -> None:
-        values = (
-            life.path,
-            life.incarnation,
-            self._pipeline,
-            life.started_s,
-            life.ready_s,
-            life.ended_s,
-            life.pid,
-            life.node,
-            life.reason_kind,
-            clean_or_none(life.reason_detail),
-            clean_or_none(life.log),
-            None if life.evidence is None else self._merged_evidence(connection, life),
-        )
-        connection.execute(_SAVE_LIFE, values)
-        if life.ended_s is not None:
-            self._forget_old_lives(connection, life.path, life.incarnation)
-
-    def _merged_evidence(self, connection: sqlite3.Connection, life: LifeRecord) -> str:
-        """Add what became known to what was: the start's facts and the end's stand together."""
-        sql = "SELECT evidence FROM incarnations WHERE path = ? AND incarnation = ?"
-        row = connection.execute(sql, (life.path, life.incarnation)).fetchone()
-        known = json.loads(row[0]) if row is not None and row[0] is not None else {}
-        return to_json({**known, **(life.evidence or {})})
-
-    def _save_answers(
-        self, connection: sqlite3.Connection, answers: Iterable[Answer], at_s: float
-    ) -> None:
-        connection.executemany(
-            _SAVE_ANSWER,
-            [
-                (at_s, answer.ok, answer.code, clean(answer.text), answer.request, self._pipeline)
-                for answer in answers
-            ],
-        )
-
-    def _node_values(self, row: NodeRow) -> tuple[Any, ...]:
-        spec, state = to_json(row.spec), to_json(row.state)
-        return (self._pipeline, row.path, row.parent, row.kind, row.position, spec, state)
-
-    def _paths(self, connection: sqlite3.Connection) -> set[str]:
-        sql = "SELECT path FROM nodes WHERE pipeline = ?"
-        return {path for (path,) in connection.execute(sql, (self._pipeline,))}
-
-    # ------------------------------------------------------------------------------- retention
-
-    def _remember_lives_of_nodes(self, connection: sqlite3.Connection) -> None:
-        """Keep the numbers of lives of which no news came before their nodes are replaced."""
-        connection.execute(
-            "INSERT OR IGNORE INTO incarnations (path, incarnation, pipeline)"
-            " SELECT path, json_extract(state, '$.incarnation'), pipeline FROM nodes"
-            " WHERE pipeline = ? AND kind <> 'supervisor'"
-            " AND json_extract(state, '$.incarnation') > 0",
-            (self._pipeline,),
-        )
-
-    def _thin_samples(self, connection: sqlite3.Connection, path: Path, incarnation: int) -> None:
-        keep = self._retention.samples_per_life
-        life = (path, incarnation)
-        sql = "SELECT count(*) FROM samples WHERE path = ? AND incarnation = ?"
-        if connection.execute(sql, life).fetchone()[0] <= keep:
-            return
-        sql = (
-            "SELECT rowid, memory_bytes FROM samples WHERE path = ? AND incarnation = ?"
-            " ORDER BY at_s, rowid"
-        )
-        rows = connection.execute(sql, life).fetchall()
-        going = surplus([memory_bytes for _, memory_bytes in rows], keep)
-        connection.executemany(
-            "DELETE FROM samples WHERE rowid = ?", [(rows[at][0],) for at in going]
-        )
-
-    def _forget_old_lives(
-        self, connection: sqlite3.Connection, path: Path, incarnation: int
-    ) -> None:
-        bounds = (
-            ("incarnations", self._retention.lives_per_segment),
-            ("samples", self._retention.sampled_lives),
-        )
-        for table, keep in bounds:
-            sql = f"DELETE FROM {table} WHERE path = ? AND incarnation <= ?"  # noqa: S608
-            connection.execute(sql, (path, incarnation - keep))
-
-    def _trim(self, connection: sqlite3.Connection, now_s: float) -> None:
-        """Drop what is over the bounds; a bounded amount of work, once in a while."""
-        keep = self._retention
-        connection.execute(
-            "DELETE FROM journal WHERE pipeline = ?1 AND id <= (SELECT id FROM journal"
-            " WHERE pipeline = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-            (self._pipeline, keep.journal_rows),
-        )
-        connection.execute(
-            "DELETE FROM journal WHERE id IN (SELECT id FROM"
-            " (SELECT id, at_s FROM journal WHERE pipeline = ? ORDER BY id LIMIT 1000)"
-            " WHERE at_s < ?)",
-            (self._pipeline, now_s - keep.journal_age_s),
-        )
-        connection.execute(
-            "DELETE FROM requests WHERE pipeline = ?1 AND answered_s IS NOT NULL AND id <="
-            " (SELECT id FROM requests WHERE pipeline = ?1 AND answered_s IS NOT NULL"
-            " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-            (self._pipeline, keep.answered_requests),
-        )
-
 
 def _outlives_power_loss(commit: Commit) -> bool:
     """Tell whether somebody was told of this step, or its result cannot be had again."""
     return bool(commit.answers) or any(
         life.reason_kind == ExitKind.COMPLETED.value for life in commit.lives
-    )
-
-
-def _sample_values(sample: Sample) -> tuple[Any, ...]:
-    return (
-        sample.path,
-        sample.incarnation,
-        sample.at_s,
-        sample.memory_bytes,
-        finite(sample.cpu_cores),
-        sample.processes,
-        sample.open_files,
-        sample.disk_bytes,
-        clean_or_none(sample.status),
-        finite(sample.progress_done),
-        finite(sample.progress_total),
     )
 
 

@@ -60,17 +60,18 @@ def _may_be_tightened(folder: Path, found: os.stat_result) -> bool:
 def private_file(file: Path) -> None:
     """Make sure that the file exists, and that only its owner can read and write it.
 
+    An existing file is never opened here: closing it would drop the locks that SQLite holds on it
+    elsewhere in this process.
+
     Raises:
         StoreError: it cannot be made or changed.
     """
     try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(descriptor).st_mode & _OTHERS:
-                os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if file.stat().st_mode & _OTHERS:
+            file.chmod(0o600)
     except OSError as error:
         reason = error.strerror or str(error)
-        message = f"{file} cannot be opened for writing: {reason}"
+        message = f"{file} cannot be made, or closed to other users: {reason}"
         raise StoreError(message, hint=f"check who owns {file} and its folder") from error
