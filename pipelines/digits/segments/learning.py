@@ -112,8 +112,9 @@ def _resume(ctx: Context, checkpoint: Path, features_digest: str) -> Training | 
     if not checkpoint.exists():
         return None
     try:
-        training: Training = pickle.loads(checkpoint.read_bytes())  # noqa: S301 - our own file
-    except Exception as error:  # noqa: BLE001 - unpickling raises whatever it likes
+        training = pickle.loads(checkpoint.read_bytes())  # noqa: S301  # our own file
+        assert isinstance(training, Training)
+    except Exception as error:  # noqa: BLE001  # unpickling raises whatever it likes
         # Another scikit-learn wrote it, perhaps. Training again is safe; failing for ever is not.
         ctx.logger.warning("cannot read the checkpoint, starting anew: %r", error)
         return None

@@ -58,7 +58,7 @@ def ask(port: int, data: Features, chance: np.random.Generator) -> Answer:
     started_s = time.perf_counter()
     try:
         answer = _predict(port, body)
-        named = np.asarray(answer["digits"])
+        right = _judge(answer["digits"], data.held_out_labels[drawn])
         model = answer["model"]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return {"at": at, "ok": False, "error": f"{type(error).__name__}: {error}"}
@@ -67,7 +67,7 @@ def ask(port: int, data: Features, chance: np.random.Generator) -> Answer:
         "at": at,
         "ok": True,
         "latency_ms": round(latency_ms, 2),
-        "accuracy": round(float((named == data.held_out_labels[drawn]).mean()), 3),
+        "accuracy": round(float(right.mean()), 3),
         "model": model,
     }
 
@@ -108,6 +108,14 @@ class Record:
 
     def _size(self) -> int:
         return self._path.stat().st_size if self._path.exists() else 0
+
+
+def _judge(digits: Any, labels: np.ndarray) -> np.ndarray:
+    named = np.asarray(digits)
+    if named.shape != labels.shape:
+        raise ValueError(f"asked about {labels.shape} digits, the answer has {named.shape}")
+    right: np.ndarray = named == labels
+    return right
 
 
 def _predict(port: int, body: str) -> Any:

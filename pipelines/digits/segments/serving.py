@@ -67,7 +67,7 @@ class NewestModel:
             self._loaded = self._load()
         except (DamagedEdition, OSError, ValueError, KeyError) as error:
             edition = self._loaded[0].name
-            self.logger.error("cannot load the newest model, keeping %s: %r", edition, error)  # noqa: TRY400
+            self.logger.error("cannot load the newest model, keeping %s: %r", edition, error)  # noqa: TRY400  # one line is enough
         else:
             self.logger.info("now answering with model %s", self._loaded[0].name)
         self._pointer_seen = pointer
@@ -158,7 +158,7 @@ class DigitHandler(BaseHTTPRequestHandler):
         digits = model.predict(images).tolist()
         self._answer(HTTPStatus.OK, {"digits": digits, "model": describe(edition)})
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
         """Say nothing: one line per request would bury what matters in the log."""
 
     def _body(self) -> bytes:

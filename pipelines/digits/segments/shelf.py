@@ -107,7 +107,8 @@ class Shelf:
 
     def editions(self) -> list[Edition]:
         """All complete editions, oldest first."""
-        return [_read_edition(folder) for folder in sorted(self.folder.glob("v[0-9]*"))]
+        found = (_read_edition(folder) for folder in self.folder.glob("v[0-9]*"))
+        return sorted(found, key=lambda edition: edition.number)
 
     def publish(
         self,
