@@ -1,0 +1,256 @@
+"""One life of the daemon: claim the pipeline, boot or restore its tree, drive it, leave orderly.
+
+The composition root of the daemon's process: here, and nowhere else behind the command line, ports
+meet products. It ends with one of the exit codes of `heart.py`, which decide whether there is a
+next life. A fresh process is the cure for everything that is not understood: the store holds the
+truth, cells hold what happened meanwhile, and `reopen` puts the two together.
+Read next: `heart.py` (the parent), `runtime/driver.py` (the loop).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path as FilePath
+from typing import Protocol
+
+from supervisor.adapters.sqlite_store import list_pipelines, open_store
+from supervisor.cli.home import Home
+from supervisor.core.state import Down
+from supervisor.daemon import heart
+from supervisor.daemon.loopback import choose, for_peers, port_names, with_numbers
+from supervisor.daemon.node import home_scope, make_limiter
+from supervisor.daemon.parcel import Parcel, unseal
+from supervisor.daemon.progress import Progress
+from supervisor.daemon.wakeup import Doorbell
+from supervisor.errors import (
+    AlreadyRunning,
+    LostOwnership,
+    QuotaUnenforceable,
+    SupervisorError,
+)
+from supervisor.runtime.clock import SteadyClock
+from supervisor.runtime.driver import Driver, Outside
+from supervisor.runtime.executor import Executor, Places, segments_of
+from supervisor.runtime.inbox import Inbox, Knock
+from supervisor.runtime.opening import open_new, reopen
+from supervisor.runtime.ports import Backend, Commit, Json, Limiter, Store
+from supervisor.runtime.process_identity import is_alive, this_process
+from supervisor.runtime.quota_words import declared
+
+HELD_ELSEWHERE = frozenset({"time"})
+"""Quotas that no node holds: the core ends a life that lasts too long."""
+
+_log = logging.getLogger(__name__)
+
+
+class Cluster(Protocol):
+    """Where the bodies run, once it was joined."""
+
+    @property
+    def backend(self) -> Backend:
+        """The way to the bodies."""
+
+    @property
+    def facts(self) -> Json:
+        """What the store should know about it: `ray_address`, `ray_embedded`."""
+
+    def leave(self, *, in_use: Callable[[], bool]) -> None:
+        """Let go of it; stop it if it is ours and nobody uses it any more."""
+
+
+Join = Callable[[Parcel, Progress], Cluster]
+
+
+class Service:
+    """One launch of one pipeline, in this process.
+
+    Args:
+        parcel: what to run.
+        progress: who watches the launch.
+        join: reaches the cluster.
+    """
+
+    def __init__(self, parcel: Parcel, progress: Progress, join: Join) -> None:
+        self._parcel = parcel
+        self._progress = progress
+        self._join = join
+        self._name = parcel.spec.name
+        self._home = Home(FilePath(parcel.home))
+        self._begun = False
+
+    def run(self) -> int:
+        """Live one life; return the exit code for the heart."""
+        try:
+            with closing(open_store(self._home.root, self._name)) as store:
+                store.claim(this_process(secrets.token_hex(16)))
+                return self._run_owned(store)
+        except LostOwnership as error:
+            _log.error("%s", error)
+            return heart.LOST
+        except AlreadyRunning as error:
+            self._progress.refused(error)
+            _log.warning("%s", error)
+            return heart.LOST if self._begun else heart.REFUSED
+
+    def _run_owned(self, store: Store) -> int:
+        try:
+            return self._live(store)
+        except LostOwnership:
+            raise
+        except SupervisorError as error:
+            if self._begun:
+                _log.exception("this process cannot go on; the next one may")
+                return heart.AGAIN
+            _log.warning("the launch is refused: %s", error)
+            self._progress.refused(error)
+            store.disown()
+            return heart.REFUSED
+
+    def _live(self, store: Store) -> int:
+        info = store.load_info()
+        self._begun = info.get("launch") == self._parcel.launch
+        clock = SteadyClock.resume(info, store.last_moment())
+        inbox = Inbox(clock)
+        obey_signals(inbox)
+        heart_pid = os.getppid()
+        with Doorbell(self._home.root, self._name, inbox.knock, heart_pid):
+            cluster = self._join(self._parcel, self._progress)
+            obey_signals(inbox)  # Ray has put a handler of its own in place of ours
+            executor = self._executor(store, cluster.backend)
+            outside = Outside(store, clock, executor, inbox, self._progress.saved)
+            driver = self._driver(outside, {**clock.facts(), **cluster.facts})
+            driver.run(leave_when_failed=self._parcel.options.foreground)
+            return self._leave(store, cluster, driver, clock.now_s())
+
+    def _driver(self, outside: Outside, facts: Json) -> Driver:
+        """Boot a new launch, or go on with the one that is in the store."""
+        spec = self._parcel.spec
+        if self._begun:
+            outside.store.note(facts)
+            driver = reopen(spec, outside)
+            _log.info("took over launch %s of %s", self._parcel.launch, self._name)
+            return driver
+        limiter = make_limiter(scope=home_scope(self._parcel.home))
+        if self._parcel.options.strict_quotas:
+            refuse_unheld(self._parcel, limiter)
+        self._progress.doing("starting segments")
+        driver = open_new(spec, {**facts, **self._info(outside.executor, limiter)}, outside)
+        self._begun = True
+        _log.info("began launch %s of %s", self._parcel.launch, self._name)
+        return driver
+
+    def _info(self, executor: Executor, limiter: Limiter) -> Json:
+        return {
+            "launch": self._parcel.launch,
+            "file": self._parcel.file,
+            "folder": str(FilePath(self._parcel.file).parent),
+            "launched_by": self._parcel.launched_by,
+            "enforcement_mode": limiter.mode,
+            "ports": dict(port_names(executor.segments)),
+        }
+
+    def _executor(self, store: Store, backend: Backend) -> Executor:
+        declared = dict(segments_of(self._parcel.spec))
+        segments = with_numbers(declared, self._ports(store, dict(port_names(declared))))
+        return Executor(
+            backend=backend,
+            segments=segments,
+            places=Places(self._home.segment),
+            environment=self._parcel.environment,
+            service_ports=for_peers(segments),
+        )
+
+    def _ports(self, store: Store, declared: Json) -> dict[str, int]:
+        """Return a number for every port that asked for one: the same over all restarts."""
+        wanted: dict[str, int] = {}
+        for name, number in declared.items():
+            if number == 0:
+                taken = store.taken_ports() | frozenset(wanted.values())
+                wanted[name] = choose(f"{self._home.root}/{self._name}/{name}", taken)
+        return dict(store.ports(wanted))
+
+    def _leave(self, store: Store, cluster: Cluster, driver: Driver, now_s: float) -> int:
+        """Take everything down that this pipeline has up, and say so last."""
+        root = driver.tree.root.state
+        state = "down" if isinstance(root.phase, Down) else "failed"
+        cluster.backend.close(stop_cells=True)
+        store.save(Commit(now_s, pipeline_state=state))
+        cluster.leave(in_use=self._others_live)
+        store.disown()
+        _log.info("%s is down", self._name)
+        return heart.FAILED if root.failed or state == "failed" else heart.ENDED
+
+    def _others_live(self) -> bool:
+        """Tell whether another pipeline of this home has a daemon."""
+        return any(
+            owner is not None and name != self._name and is_alive(owner)
+            for name, owner in list_pipelines(self._home.root).items()
+        )
+
+
+def refuse_unheld(parcel: Parcel, limiter: Limiter) -> None:
+    """Refuse a pipeline that declares a quota which this node cannot hold.
+
+    Raises:
+        QuotaUnenforceable: names every such quota.
+    """
+    unheld = [
+        f"{path}: {quota}"
+        for path, segment in segments_of(parcel.spec)
+        for quota in declared(segment.quota)
+        if quota not in HELD_ELSEWHERE and limiter.holds(quota) == "none"
+    ]
+    if unheld:
+        raise QuotaUnenforceable(
+            f"this node ({limiter.mode}) cannot hold {', '.join(unheld)}",
+            hint="psup doctor says what is missing; launch without --strict-quotas to go on anyway",
+        )
+
+
+def obey_signals(inbox: Inbox) -> None:
+    """SIGTERM drains, SIGINT drains and then hurries, SIGHUP is nothing to a daemon."""
+    asked = False
+
+    def drain(number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            inbox.knock(Knock.HURRY)
+        else:
+            inbox.drain()
+        asked = True
+
+    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGINT, drain)
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, heart.WATCHED)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one life.
+
+    Args:
+        arguments: PIPELINE and HOME (for a person who reads `ps`), the descriptors of the parcel
+            and of the progress pipe.
+    """
+    _pipeline, _home, parcel_fd, progress_fd = arguments
+    heart.name_process("psup-daemon")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s daemon[%(process)d] %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    os.set_inheritable(int(parcel_fd), False)
+    progress = Progress(int(progress_fd))
+    from supervisor.daemon.ray_side import join_ray
+
+    return Service(unseal(int(parcel_fd)), progress, join_ray).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,333 @@
+"""The loop: take news, step the core, save, act, wait until something is due.
+
+Its one promise is the order: **nothing is carried out that was not saved first**, and everything
+saved is carried out, because `opening.py` issues again what was in flight. All news that has
+gathered is stepped and saved together in one transaction, so that the next order does not wait for
+a second disk write; what could not be saved is rolled back as if it had never been heard, and is
+heard again. The driver decides nothing about segments and knows no product: only ports.
+Read next: `recording.py` (what is saved), `executor.py` (how it acts), `daemon/service.py` (who
+owns a driver).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from supervisor.core import Step, Tree, next_deadline, rollback, step
+from supervisor.core.actions import Action, Answer, Halt, Kill, Report, ReportCode, Start
+from supervisor.core.codec import encode_state
+from supervisor.core.events import (
+    DrainRequested,
+    Event,
+    Exited,
+    Ready,
+    RestartRequested,
+    StartRequested,
+    StopRequested,
+    Tick,
+)
+from supervisor.core.spec import Path
+from supervisor.core.state import SupervisorEnded, SupervisorState
+from supervisor.core.tree import Segment
+from supervisor.errors import LostOwnership, StoreError
+from supervisor.runtime.executor import Executor
+from supervisor.runtime.inbox import Inbox, Knock, News
+from supervisor.runtime.ports import (
+    Clock,
+    Commit,
+    JournalEntry,
+    LifeRecord,
+    Notice,
+    PendingRequest,
+    Store,
+)
+from supervisor.runtime.recording import journal_action, journal_event, life_begun, life_told
+
+LOOK_EVERY_S = 1.0
+"""How long a request waits when the ring of its bell was lost."""
+SAMPLES_EVERY_S = 2.0
+"""How long measurements gather before they are written."""
+RETRY_SAVE_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0)
+"""Pauses between attempts to save; after the last the driver gives up, loudly."""
+MOST_NEWS = 256
+"""How much is stepped before it is saved, so that a flood cannot delay the first order for long."""
+
+_FENCED = frozenset({ReportCode.STALE_EVENT, ReportCode.ILLEGAL_EVENT})
+_log = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """All that a driver touches besides its tree.
+
+    Args:
+        store, clock, executor: the ports, the backend behind the executor.
+        inbox: where the backend's notices and the bell's rings arrive.
+        on_saved: called after every save, to show progress; must not block.
+        pause: waits between attempts to save; another one only in tests.
+    """
+
+    store: Store
+    clock: Clock
+    executor: Executor
+    inbox: Inbox
+    on_saved: Callable[[], None] = _nothing
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one turn has decided and not yet saved."""
+
+    at_s: float
+    steps: list[Step] = field(default_factory=list)
+    changed: dict[Path, None] = field(default_factory=dict)
+    journal: list[JournalEntry] = field(default_factory=list)
+    lives: list[LifeRecord] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+
+    def order(self, actions: Iterable[Action], executor: Executor) -> None:
+        """Record what the core ordered."""
+        for action in actions:
+            self.actions.append(action)
+            self.journal.append(journal_action(action))
+            if isinstance(action, Start):
+                log = executor.places.log(action.path, action.incarnation)
+                self.lives.append(life_begun(action, self.at_s, log))
+
+    def is_empty(self) -> bool:
+        return not (self.journal or self.lives)
+
+    def halt(self) -> Halt | None:
+        """Return the last word, if this turn has spoken it."""
+        return next((action for action in self.actions if isinstance(action, Halt)), None)
+
+
+class Driver:
+    """Drives one tree. All methods belong to one thread; news comes in through `inbox`.
+
+    Args:
+        tree: where everything stands, as it is in the store.
+        outside: everything else.
+    """
+
+    def __init__(self, tree: Tree, outside: Outside) -> None:
+        self.tree = tree
+        self._store = outside.store
+        self._executor = outside.executor
+        self._clock = outside.clock
+        self._inbox = outside.inbox
+        self._on_saved = outside.on_saved
+        self._pause = outside.pause
+        self._news: list[News] = []
+        self._pipeline_state = ""
+        self._last_request = 0
+        self._looked_s = float("-inf")
+        self._flushed_s = self._clock.now_s()
+        self._halt: Halt | None = None
+
+    # -------------------------------------------------------------------------------- the loop
+
+    def run(self, *, leave_when_failed: bool) -> Halt:
+        """Drive until everything is down.
+
+        Args:
+            leave_when_failed: also return when the root gave up; otherwise a person can still
+                look, ask why, and start it again.
+
+        Raises:
+            LostOwnership: another daemon owns the pipeline; nothing may be done any more.
+            StoreError: the store stayed unusable.
+            BackendUnavailable: nothing can be ordered any more.
+        """
+        halt = self._halt
+        while True:
+            if halt is not None and (leave_when_failed or not halt.failed):
+                self._flush_samples()
+                return halt
+            self._inbox.wait(self._pause_s())
+            halt = self._turn_patiently()
+
+    def turn(self) -> Halt | None:
+        """Do everything that is due now, and return without waiting for more.
+
+        Raises:
+            StoreError: nothing was saved, nothing was done, nothing was forgotten.
+        """
+        now_s = self._clock.now_s()
+        self._news.extend(self._inbox.take(MOST_NEWS))
+        turn = _Turn(now_s)
+        requests = self._requests(now_s)
+        self._hear(turn, requests)
+        if not turn.is_empty():
+            self._save(turn)
+            if requests:
+                self._last_request = requests[-1].id
+        heard, self._news = self._news, []
+        if not turn.is_empty():
+            self._on_saved()
+            self._act(turn.actions)
+        self._acknowledge(heard)
+        if now_s - self._flushed_s >= SAMPLES_EVERY_S:
+            self._flush_samples()
+        return turn.halt()
+
+    def issue(self, actions: Sequence[Action]) -> None:
+        """Save and carry out orders that no event caused: a boot's first, a restore's repeated."""
+        turn = _Turn(self._clock.now_s())
+        turn.order(actions, self._executor)
+        self._save(turn)
+        self._halt = turn.halt()
+        self._on_saved()
+        self._act(turn.actions)
+
+    def _turn_patiently(self) -> Halt | None:
+        for pause_s in RETRY_SAVE_AFTER_S:
+            try:
+                return self.turn()
+            except LostOwnership:
+                raise
+            except StoreError as error:
+                _log.warning("the store cannot be written (%s); trying again", error)
+                self._pause(pause_s)
+        return self.turn()
+
+    def _pause_s(self) -> float:
+        """Return how long there is nothing to do, if nobody brings news."""
+        deadline_s = next_deadline(self.tree)
+        if deadline_s is None:
+            return LOOK_EVERY_S
+        return min(LOOK_EVERY_S, deadline_s - self._clock.now_s())
+
+    # ------------------------------------------------------------------------------- listening
+
+    def _requests(self, now_s: float) -> Sequence[PendingRequest]:
+        """Return what persons have asked for since the last look."""
+        if Knock.LOOK not in self._news and now_s - self._looked_s < LOOK_EVERY_S:
+            return ()
+        pending = self._store.pending_requests()
+        self._looked_s = now_s
+        return [request for request in pending if request.id > self._last_request]
+
+    def _hear(self, turn: _Turn, requests: Sequence[PendingRequest]) -> None:
+        """Step through all news, then through the requests, then through what is due."""
+        for news in self._news:
+            match news:
+                case Notice():
+                    self._hear_notice(turn, news)
+                case DrainRequested():
+                    self._step(turn, news)
+                case Knock.HURRY:
+                    kills = [Kill(path, number) for path, number in living(self.tree).items()]
+                    turn.order(kills, self._executor)
+                case Knock.LOOK:
+                    pass
+        for request in requests:
+            self._hear_request(turn, request)
+        deadline_s = next_deadline(self.tree)
+        if deadline_s is not None and deadline_s <= turn.at_s:
+            self._step(turn, Tick())
+
+    def _step(self, turn: _Turn, event: Event) -> Step:
+        taken = step(self.tree, event, turn.at_s)
+        turn.steps.append(taken)
+        turn.changed.update(dict.fromkeys(taken.changed))
+        turn.journal.append(journal_event(event))
+        turn.order(taken.actions, self._executor)
+        return taken
+
+    def _hear_notice(self, turn: _Turn, notice: Notice) -> None:
+        event = notice.event
+        if event is None:
+            return  # a measurement, and those went another way
+        taken = self._step(turn, event)
+        if any(isinstance(action, Report) and action.code in _FENCED for action in taken.actions):
+            return  # what is known of a past life is not overwritten by a late echo of it
+        if isinstance(event, Ready) and notice.path not in taken.changed:
+            return  # adoption says it again; the first time counts
+        state = self.tree.states[notice.path]
+        last_exit = state.last_exit if isinstance(event, Exited) else None
+        told = life_told(notice, turn.at_s, last_exit)
+        if told is not None:
+            turn.lives.append(told)
+
+    def _hear_request(self, turn: _Turn, request: PendingRequest) -> None:
+        match request.verb:
+            case "start":
+                self._step(turn, StartRequested(request.path, request.id))
+            case "stop":
+                self._step(turn, StopRequested(request.path, request.id))
+            case "restart":
+                self._step(turn, RestartRequested(request.path, request.id))
+            case "down":
+                self._step(turn, DrainRequested(request.id))
+            case unknown:
+                text = f"this daemon does not know how to {unknown!r}"
+                turn.order(
+                    [Answer(request.id, ok=False, code="unknown_verb", text=text)], self._executor
+                )
+
+    # -------------------------------------------------------------------------- saving, acting
+
+    def _save(self, turn: _Turn) -> None:
+        """Write the turn in one transaction, or undo it."""
+        state = pipeline_state(self.tree.root.state)
+        commit = Commit(
+            at_s=turn.at_s,
+            nodes={path: encode_state(self.tree.states[path]) for path in turn.changed},
+            journal=turn.journal,
+            lives=turn.lives,
+            answers=[action for action in turn.actions if isinstance(action, Answer)],
+            pipeline_state=state if state != self._pipeline_state else None,
+        )
+        try:
+            self._store.save(commit)
+        except StoreError:
+            for taken in reversed(turn.steps):
+                rollback(self.tree, taken)
+            self._looked_s = float("-inf")
+            raise
+        self._pipeline_state = state
+
+    def _act(self, actions: Sequence[Action]) -> None:
+        for failure in self._executor.execute(actions):
+            self._inbox.tell(failure)
+
+    def _acknowledge(self, heard: Iterable[News]) -> None:
+        """Let the backend forget what is in the store now."""
+        for news in heard:
+            if isinstance(news, Notice) and news.token:
+                self._executor.backend.saved(news.path, news.token)
+
+    def _flush_samples(self) -> None:
+        self._flushed_s = self._clock.now_s()
+        samples = self._inbox.take_samples()
+        if not samples:
+            return
+        try:
+            self._store.add_samples(samples)
+        except LostOwnership:
+            raise
+        except StoreError as error:
+            _log.warning("%d measurements were lost: %s", len(samples), error)
+
+
+def pipeline_state(root: SupervisorState) -> str:
+    """Return the word for the whole pipeline; `down` is written only when nothing is left of it."""
+    return "failed" if root.failed or isinstance(root.phase, SupervisorEnded) else "up"
+
+
+def living(tree: Tree) -> dict[Path, int]:
+    """Return the current life of every segment that has one."""
+    return {
+        path: node.state.incarnation
+        for path, node in tree.nodes.items()
+        if isinstance(node, Segment) and node.lives
+    }

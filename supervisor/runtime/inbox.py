@@ -1,0 +1,84 @@
+"""Where news waits for the driver: put in from any thread, taken out by the driver alone.
+
+Decides nothing and drops nothing. Measurements stand apart, because they change nothing and must
+not wake anybody. Read next: `driver.py`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from queue import Empty, SimpleQueue
+
+from supervisor.core.events import DrainRequested, LifeEvent
+from supervisor.runtime.ports import Clock, Notice, Sample
+from supervisor.runtime.recording import sample
+
+_MOST_SAMPLES = 100_000
+
+
+class Knock(Enum):
+    """A word to the driver itself."""
+
+    LOOK = "look"
+    """There may be requests in the store."""
+    HURRY = "hurry"
+    """Go down without any more patience: kill what lives."""
+
+
+News = Notice | DrainRequested | Knock
+
+
+class Inbox:
+    """A queue that wakes the driver, and beside it the measurements, which do not.
+
+    Args:
+        clock: gives every measurement its time when it arrives, not when it is written.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._queue: SimpleQueue[News] = SimpleQueue()
+        self._first: list[News] = []
+        self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+
+    def receive(self, notice: Notice) -> None:
+        """Take a backend's notice; the receiver for `Backend.listen`."""
+        if notice.event is None and not notice.token:
+            self._samples.append(sample(notice, self._clock.now_s()))
+        else:
+            self._queue.put(notice)
+
+    def tell(self, event: LifeEvent) -> None:
+        """Take an event that the driver's own side has seen."""
+        self._queue.put(Notice(event, event.path, event.incarnation))
+
+    def drain(self) -> None:
+        """Ask for the whole pipeline to go down. Safe inside a signal handler."""
+        self._queue.put(DrainRequested())
+
+    def knock(self, word: Knock = Knock.LOOK) -> None:
+        """Wake the driver. Safe inside a signal handler and from any thread."""
+        self._queue.put(word)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there is news, or after that time."""
+        if not self._first:
+            try:
+                self._first.append(self._queue.get(timeout=max(0.0, timeout_s)))
+            except Empty:
+                return
+
+    def take(self, most: int) -> list[News]:
+        """Return up to that many pieces of news, oldest first, without waiting."""
+        news, self._first = self._first, []
+        try:
+            while len(news) < most:
+                news.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        return news
+
+    def take_samples(self) -> list[Sample]:
+        """Return all measurements that have arrived."""
+        return [self._samples.popleft() for _ in range(len(self._samples))]
