@@ -71,7 +71,8 @@ class Doorbell:
         self._address.chmod(0o600)
         self._socket.setblocking(False)
         self._on_ring = on_ring
-        self._heart = None if heart_pid is None else _watch(heart_pid)
+        self.heart_is_gone = threading.Event()
+        self._heart = None if heart_pid is None else self._watch(heart_pid)
         self._end, self._ender = os.pipe()
         self._thread = threading.Thread(target=self._listen, name="psup-doorbell", daemon=True)
 
@@ -99,7 +100,7 @@ class Doorbell:
                 return
             if self._heart in ready:
                 poll.unregister(self._heart)
-                _log.warning("the heart is gone: this daemon goes on, but nobody restarts it")
+                self._miss_the_heart()
             if self._socket.fileno() in ready:
                 self._swallow()
                 self._on_ring()
@@ -112,10 +113,13 @@ class Doorbell:
         except BlockingIOError:
             return
 
+    def _watch(self, pid: int) -> int | None:
+        try:
+            return os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._miss_the_heart()
+            return None
 
-def _watch(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        _log.warning("the heart was gone before the daemon was there: nobody restarts this daemon")
-        return None
+    def _miss_the_heart(self) -> None:
+        _log.warning("the heart is gone: this daemon goes on, but nobody restarts it")
+        self.heart_is_gone.set()
