@@ -31,6 +31,7 @@ NICE = {Criticality.BEST_EFFORT: 5, Criticality.NORMAL: 0, Criticality.CRITICAL:
 OOM_SCORE = {Criticality.BEST_EFFORT: 800, Criticality.NORMAL: 300, Criticality.CRITICAL: -500}
 KILL_TIMEOUT_S = 5.0
 KILL_CHECK_S = 0.002
+MAKE_ATTEMPTS = 10
 HOST_LEAF = "psup-host"
 HELD_BY_KERNEL = frozenset({"memory", "cpu", "processes", "open_files"})
 SAMPLED = frozenset({"disk", "time", "log"})
@@ -259,8 +260,7 @@ class CgroupLimiter:
         stem = segment.replace("/", ".")
         self._remove(self._groups(pipeline, lambda own, _number: own == stem))
         name = f"{self._top}/{pipeline}/{stem}.{incarnation}"
-        for folder in self._hierarchy.folders(name):
-            folder.mkdir(parents=True)
+        _make_folders(self._hierarchy, name)
         enclosure = CgroupEnclosure(self._hierarchy, name, spec)
         try:
             self._hierarchy.limit(name, spec)
@@ -276,10 +276,10 @@ class CgroupLimiter:
         removed = self._remove(
             self._groups(pipeline, lambda stem, number: (stem, number) not in kept)
         )
-        if not kept:
-            for folder in self._hierarchy.folders(f"{self._top}/{pipeline}"):
-                with contextlib.suppress(OSError):  # another sweep was faster, or a cell is back
-                    folder.rmdir()
+        for folder in self._hierarchy.folders(f"{self._top}/{pipeline}"):
+            for empty in (folder, folder.parent, folder.parent.parent):
+                with contextlib.suppress(OSError):  # in use, or already gone
+                    empty.rmdir()
         return removed
 
     def _groups(self, pipeline: str, chosen: _Choice) -> list[str]:
@@ -489,8 +489,7 @@ def _prove(hierarchy: Hierarchy) -> None:
     """Make a group, set limits, and remove it: rights are tried, not read from modes."""
     name = f"psup-{os.getuid()}/probe-{os.getpid()}-{time.monotonic_ns()}.0"
     try:
-        for folder in hierarchy.folders(name):
-            folder.mkdir(parents=True)
+        _make_folders(hierarchy, name)
         quota = Quota(memory_bytes=1 << 30, cpu_cores=1.0, processes=64)
         hierarchy.limit(name, SegmentSpec(name="probe", quota=quota))
         hierarchy.usage(name)
@@ -508,6 +507,18 @@ def _kill_until_empty(hierarchy: Hierarchy, name: str) -> None:
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"processes in {name} outlive SIGKILL")
         time.sleep(KILL_CHECK_S)
+
+
+def _make_folders(hierarchy: Hierarchy, name: str) -> None:
+    """Make a new group; its parents may be swept away as empty while this happens."""
+    for folder in hierarchy.folders(name):
+        for attempts_left in reversed(range(MAKE_ATTEMPTS)):
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileNotFoundError:
+                if not attempts_left:
+                    raise
 
 
 def _remove_folders(hierarchy: Hierarchy, name: str) -> None:

@@ -10,12 +10,37 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 import psutil
 
-TOKEN_VARIABLE = "PSUP_TOKEN"  # noqa: S105  a mark, no secret
+from supervisor.runtime.mark import VARIABLE
+
 SETTLED_S = 1.0
+SCAN_S = 2.0
+"""How long a stranger is passed over unseen: long enough to be cheap, short enough that a process
+that got its pid meanwhile is found."""
+
+
+class Tokens:
+    """Reads tokens out of environments, each process's once: reading is dear and they stay."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[psutil.Process, str] = weakref.WeakKeyDictionary()
+
+    def of(self, process: psutil.Process) -> str:
+        """Return the token that a process carries, or ""; raises psutil.NoSuchProcess."""
+        known = self._known.get(process)
+        if known is not None:
+            return known
+        try:
+            token = process.environ().get(VARIABLE, "")
+        except psutil.AccessDenied:  # another user's
+            token = ""
+        if _settled(process):
+            self._known[process] = token
+        return token
 
 
 class ProcessFamily:
@@ -23,21 +48,29 @@ class ProcessFamily:
 
     Args:
         token: the value of `PSUP_TOKEN` that marks them.
+        tokens: reads the token of a process.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, tokens: Tokens) -> None:
         self._token = token
+        self._tokens = tokens
         self._members: dict[int, psutil.Process] = {}
-        self._strangers: dict[int, float] = {}
+        self._strangers: set[psutil.Process] = set()
+        self._scanned_s = 0.0
 
     def find(self, body_pid: int) -> Sequence[int]:
         """Look again and return the living members; costs little when no process is new."""
-        present = psutil.pids()
         self._members = {pid: one for pid, one in self._members.items() if _lives(one)}
-        self._strangers = {pid: self._strangers[pid] for pid in present if pid in self._strangers}
-        for pid in present:
-            if pid not in self._members:
-                self._consider(pid, body_pid)
+        if time.monotonic() - self._scanned_s > SCAN_S:
+            self._scanned_s = time.monotonic()
+            self._strangers.clear()
+        for process in psutil.process_iter():
+            if process.pid in self._members or process in self._strangers:
+                continue
+            if self._belongs(process, body_pid):
+                self._members[process.pid] = process
+            elif _settled(process):
+                self._strangers.add(process)
         return sorted(self._members)
 
     def resident_bytes(self) -> int:
@@ -68,27 +101,15 @@ class ProcessFamily:
             except psutil.NoSuchProcess:
                 continue
 
-    def _consider(self, pid: int, body_pid: int) -> None:
-        try:
-            process = psutil.Process(pid)
-            born_s = process.create_time()
-            if self._strangers.get(pid) == born_s or not _lives(process):
-                return
-            if self._belongs(process, body_pid):
-                self._members[pid] = process
-            elif time.time() - born_s > SETTLED_S:  # before, it may not have become itself yet
-                self._strangers[pid] = born_s
-        except (psutil.Error, ProcessLookupError):  # it ended while we looked
-            return
-
     def _belongs(self, process: psutil.Process, body_pid: int) -> bool:
-        if process.pid == body_pid or process.ppid() in self._members:
-            return True
-        if os.getsid(process.pid) == body_pid:
-            return True
         try:
-            return process.environ().get(TOKEN_VARIABLE) == self._token
-        except psutil.AccessDenied:  # another user's
+            return _lives(process) and (
+                process.pid == body_pid
+                or self._tokens.of(process) == self._token
+                or process.ppid() in self._members
+                or os.getsid(process.pid) == body_pid
+            )
+        except (psutil.Error, ProcessLookupError):  # it ended while we looked
             return False
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> float:
@@ -104,20 +125,31 @@ class ProcessFamily:
 class PsutilProcesses:
     """All processes of this node, as far as this user may see them."""
 
+    def __init__(self) -> None:
+        self._tokens = Tokens()
+
     def family(self, token: str) -> ProcessFamily:
         """Return the processes that carry this token, to be looked for."""
-        return ProcessFamily(token)
+        return ProcessFamily(token, self._tokens)
 
     def tokens(self) -> set[str]:
         """Return every token that some living process carries."""
         found = set()
         for process in psutil.process_iter():
             try:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.add(process.environ().get(TOKEN_VARIABLE, ""))
-            except psutil.Error:  # ended, or another user's
+                if _lives(process):
+                    found.add(self._tokens.of(process))
+            except psutil.Error:  # it ended while we looked
                 continue
         return found - {""}
+
+
+def _settled(process: psutil.Process) -> bool:
+    """Whether a process is old enough to have executed what it was forked for."""
+    try:
+        return time.time() - process.create_time() > SETTLED_S
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _lives(process: psutil.Process) -> bool:

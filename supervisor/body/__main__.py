@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -35,9 +34,6 @@ def main(arguments: list[str]) -> int:
         notifier.send(must_arrive=True, X_PSUP_RUNNING="1")
         _await(function(context))
     except Exception as error:  # noqa: BLE001  whatever the user's code raises is the verdict
-        if isinstance(error, MemoryError):  # there must be room to tell of it
-            traceback.clear_frames(error.__traceback__)
-        traceback.print_exc()
         notifier.send(must_arrive=True, X_PSUP_ERROR=_describe(error))
         return 1
     return 0
@@ -97,9 +93,15 @@ def _await(result: object) -> None:
 
 
 def _describe(error: BaseException) -> str:
+    """Print the traceback to the log, and return what the cell is told."""
     import json
+    import traceback
 
-    text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
+    if isinstance(error, MemoryError):  # there must be room to tell of it
+        traceback.clear_frames(error.__traceback__)
+    text = "".join(traceback.format_exception(error))
+    print(text, end="", file=sys.stderr)  # noqa: T201  the log is where people look first
+    text = text[-TRACEBACK_CHARS:]
     facts = {"type": type(error).__name__, "message": str(error)[:2000], "traceback": text}
     return json.dumps(facts, ensure_ascii=False)
 

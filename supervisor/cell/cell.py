@@ -50,7 +50,7 @@ class Cell:
         self._node = node or socket.gethostname()
         self._scope = scope
         self._outbox = Outbox()
-        self._keeper = Keeper(path)
+        self._keeper = Keeper(path, self._outbox.break_off)
         self._lock = threading.Lock()
         self._newest = 0
         self._life: Life | None = None
@@ -126,7 +126,7 @@ class Cell:
         """Kill the body, remove what was made for it, and send watchers home."""
         with self._lock:
             life = self._life
-        if life is not None:
+        if life is not None and self._keeper.works:
             self._keeper.post(life.kill)
             life.wait_until_over()
         self._keeper.close()

@@ -61,9 +61,15 @@ class Keeper:
 
     Descriptors are served in the order in which they were added: what a body said before it
     died is heard before its death.
+
+    Args:
+        name: of the thread.
+        on_crash: told of an exception that nobody expected. The thread then ends, and the bodies
+            it started end with it: what nobody watches must not run.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_crash: Callable[[BaseException], None]) -> None:
+        self._on_crash = on_crash
         self.alarms = Alarms()
         self._poll = select.poll()
         self._handlers: dict[int, Call] = {}
@@ -71,13 +77,18 @@ class Keeper:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake_fd, select.POLLIN)
         self._over = False
-        self._thread = threading.Thread(target=self._run, name=f"psup-cell {name}", daemon=True)
+        self._thread = threading.Thread(target=self._guard, name=f"psup-cell {name}", daemon=True)
         self._thread.start()
 
     def post(self, call: Call) -> None:
         """Have something done in the keeper's thread, soon; from any thread."""
         self._posted.append(call)
         os.eventfd_write(self._wake_fd, 1)
+
+    @property
+    def works(self) -> bool:
+        """Whether what is posted will be done."""
+        return self._thread.is_alive()
 
     def add(self, fd: int, call: Call) -> None:
         """Call whenever the descriptor is readable or at its end; keeper's thread only."""
@@ -97,6 +108,13 @@ class Keeper:
 
     def _finish(self) -> None:
         self._over = True
+
+    def _guard(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self._on_crash(error)
+            raise
 
     def _run(self) -> None:
         while not self._over:

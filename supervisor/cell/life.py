@@ -8,6 +8,7 @@ Decides no restart. Read next: `verdict.py` (names the cause), `sampling.py` (wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import select
@@ -103,23 +104,16 @@ class Life:
         """Make room, start the body and tell of it; an obstacle ends the life with its cause."""
         order = self.order
         try:
-            self._enclosure = self._limiter.enclose(
-                order.path, order.incarnation, order.spec, self._token
-            )
-        except OSError as error:
-            self._fail_to_begin(error)
-            return
-        try:
-            self._socket = NotifySocket(self._run_folder, f"{secrets.token_hex(8)}.sock")
-        except OSError as error:
-            self._enclosure.remove()
-            self._fail_to_begin(error)
-            return
-        try:
-            self._start_body()
-        except OSError as error:
-            self._socket.close()
-            self._enclosure.remove()
+            with contextlib.ExitStack() as undo:
+                self._enclosure = self._limiter.enclose(
+                    order.path, order.incarnation, order.spec, self._token
+                )
+                undo.callback(self._enclosure.remove)
+                self._socket = NotifySocket(self._run_folder, f"{secrets.token_hex(8)}.sock")
+                undo.callback(self._socket.close)
+                self._start_body()
+                undo.pop_all()
+        except (OSError, ValueError) as error:
             self._fail_to_begin(error)
             return
         self._tell_started()
@@ -127,7 +121,7 @@ class Life:
 
     def _start_body(self) -> None:
         self._environment = variables(
-            self.order, notify_socket=str(self._socket.path), token=self._token
+            self.order, notify_socket=str(self._socket.path), token=self._token, devices=os.environ
         )
         for folder in (self.order.scratch, self.order.checkpoint):
             FilePath(folder).mkdir(parents=True, exist_ok=True)
@@ -147,7 +141,7 @@ class Life:
         finally:
             os.close(output_fd)
 
-    def _fail_to_begin(self, error: OSError) -> None:
+    def _fail_to_begin(self, error: Exception) -> None:
         cause = ExitReason(ExitKind.ERROR, f"{type(error).__name__}: {error}")
         evidence = {"last_log_lines": [], "quota": limits(self.order.spec.quota)}
         self._outbox.tell(Exited(self.order.path, self.order.incarnation, cause), evidence)
@@ -309,8 +303,8 @@ class Life:
         self._condemn(ExitReason(ExitKind.OOM) if memory else ExitReason(ExitKind.QUOTA, kind))
 
     def _check_log(self) -> None:
-        storm = self._log.rotate_if_full()
-        period_s = LOG_STORM_CHECK_S if storm else LOG_CHECK_S
+        full_s = self._log.rotate_if_full(time.monotonic())
+        period_s = min(LOG_CHECK_S, max(LOG_STORM_CHECK_S, full_s / 2))
         self._keeper.alarms.set("log", period_s, self._check_log)
 
     # ------------------------------------------------------------------------------------ the end
@@ -368,13 +362,13 @@ class Life:
     def _evidence(self, usage: Usage, oom_kills: int) -> dict[str, Any]:
         code = self._exit_code
         assert code is not None
-        peak = self._sampling.peak_memory_bytes(usage, self._rusage.ru_maxrss * 1024)
+        own_cpu_s = self._rusage.ru_utime + self._rusage.ru_stime
         return {
             "exit_code": code if code >= 0 else None,
             "signal": signal_name(-code) if code < 0 else None,
             "oom_kills": oom_kills,
-            "peak_memory_bytes": peak,
-            "cpu_s": usage.cpu_s or self._rusage.ru_utime + self._rusage.ru_stime,
+            "peak_memory_bytes": self._sampling.peak_memory_bytes(usage),
+            "cpu_s": round(max(usage.cpu_s or 0.0, own_cpu_s), 6),
             "duration_s": round(time.monotonic() - self._began_s, 3),
             "traceback": (self._error or {}).get("traceback", ""),
             "last_log_lines": self._log.last_lines(),

@@ -7,6 +7,7 @@ between the two is lost, which is the price of never standing between a body and
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -26,23 +27,30 @@ class LogFile:
     def __init__(self, path: str, limit_bytes: int | None) -> None:
         self.path = Path(path)
         self._share_bytes = max(1, (limit_bytes or DEFAULT_LIMIT_BYTES) // 2)
-        self._seen_bytes = 0
+        self._seen = (0.0, 0)
 
     def open_for_append(self) -> int:
         """Make the file and its folder, and return a descriptor for the body."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def rotate_if_full(self) -> bool:
-        """Cut the file when it is over its share; return whether it fills up quickly."""
+    def rotate_if_full(self, now_s: float) -> float:
+        """Cut the file when it is over its share.
+
+        Returns:
+            Seconds until it will be full, if it goes on growing as it did since the last call.
+        """
         try:
             size_bytes = self.path.stat().st_size
         except FileNotFoundError:  # a person removed it; the body writes to it all the same
-            return False
-        grown_bytes, self._seen_bytes = size_bytes - self._seen_bytes, size_bytes
+            return math.inf
+        then_s, then_bytes = self._seen
+        bytes_per_s = max(0, size_bytes - then_bytes) / max(now_s - then_s, 1e-6)
         if size_bytes > self._share_bytes:
             self._rotate(size_bytes)
-        return grown_bytes > self._share_bytes // 8
+            size_bytes = 0
+        self._seen = (now_s, size_bytes)
+        return (self._share_bytes - size_bytes) / bytes_per_s if bytes_per_s else math.inf
 
     def last_lines(self, count: int = 20) -> list[str]:
         """Return the newest lines, whatever bytes they hold."""
@@ -64,7 +72,6 @@ class LogFile:
                 offset += os.sendfile(older.fileno(), source.fileno(), offset, end - offset)
                 end = min(os.fstat(source.fileno()).st_size, size_bytes + self._share_bytes)
             source.truncate(0)
-        self._seen_bytes = 0
 
 
 def _tail(path: Path, count_bytes: int) -> bytes:

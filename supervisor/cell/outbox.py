@@ -48,6 +48,7 @@ class Outbox:
         self._last = 0
         self._watcher = 0
         self._closed = False
+        self._crash: BaseException | None = None
 
     @property
     def last(self) -> int:
@@ -75,6 +76,9 @@ class Outbox:
 
         Only the newest watcher waits: an older one, whose daemon has gone, returns empty-handed.
         So do all when the cell closes.
+
+        Raises:
+            RuntimeError: the cell is broken; its body has been killed.
         """
         with self._changed:
             self._watcher += 1
@@ -82,6 +86,8 @@ class Outbox:
             self._changed.notify_all()
             while not (found := self._above(after)) and turn == self._watcher and not self._closed:
                 self._changed.wait()
+            if self._crash is not None:
+                raise RuntimeError("the cell is broken") from self._crash
             return [entry.as_json() for entry in found]
 
     def saved(self, n: int) -> None:
@@ -93,6 +99,13 @@ class Outbox:
                 if entry.n <= n and isinstance(entry.event, Exited)
             }
             self._events = [entry for entry in self._events if entry.incarnation not in over]
+
+    def break_off(self, error: BaseException) -> None:
+        """Have every watcher, now and later, meet this error."""
+        with self._changed:
+            self._crash = error
+            self._closed = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Send every watcher home."""

@@ -48,6 +48,8 @@ class Prober:
         self._execute = execute
         self._ready = ready
         self._unresponsive = unresponsive
+        self._lock = threading.Lock()
+        self._program: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
         self._body_is_ready = threading.Event()
 
@@ -61,8 +63,11 @@ class Prober:
         self._body_is_ready.set()
 
     def stop(self) -> None:
-        """Ask no more; an answer that is under way is not reported."""
-        self._over.set()
+        """Ask no more; an answer that is under way is not reported, a program is killed."""
+        with self._lock:
+            self._over.set()
+            if self._program is not None:
+                self._program.kill()
         self._body_is_ready.set()
 
     def _run(self) -> None:
@@ -95,29 +100,39 @@ class Prober:
     def _ask(self, probe: Probe) -> str | None:
         """Return what went wrong, or None when the body is well."""
         try:
-            if probe.how == "http":
-                return _ask_http(self._ports[probe.port], probe)
-            if probe.how == "tcp":
-                address = (LOOPBACK, self._ports[probe.port])
-                socket.create_connection(address, probe.timeout_s).close()
-                return None
-            return self._ask_program(probe)
+            if probe.how == "exec":
+                return self._ask_program(probe)
+            port = self._ports.get(probe.port)
+            if port is None:
+                return f"{probe.how}: the segment has no port {probe.port!r}"
+            return _ask_http(port, probe) if probe.how == "http" else _ask_tcp(port, probe)
         except (OSError, http.client.HTTPException) as error:
             return f"{probe.how}: {str(error) or type(error).__name__}"
 
     def _ask_program(self, probe: Probe) -> str | None:
-        process = self._execute(probe.argv)
+        with self._lock:  # nothing may enter the enclosure once `stop` returned
+            if self._over.is_set():
+                return "exec: the body has ended"
+            self._program = self._execute(probe.argv)
         try:
-            code = process.wait(probe.timeout_s)
+            code = self._program.wait(probe.timeout_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._program.kill()
+            self._program.wait()
             return f"exec: no answer within {probe.timeout_s:g} s"
         return None if code == 0 else f"exec: exit code {code}"
 
 
 def _asked(probe: Probe | None) -> Probe | None:
     return None if probe is None or probe.how == "notify" else probe
+
+
+def _ask_tcp(port: int, probe: Probe) -> str | None:
+    try:
+        socket.create_connection((LOOPBACK, port), probe.timeout_s).close()
+    except OSError as error:
+        return f"tcp: {error}"
+    return None
 
 
 def _ask_http(port: int, probe: Probe) -> str | None:

@@ -85,9 +85,12 @@ class Sampling:
             "progress": self._progress,
         }
 
-    def peak_memory_bytes(self, usage: Usage, largest_process_bytes: int) -> int:
-        """Return the highest memory use known, from counters where there are any."""
-        return usage.peak_memory_bytes or max(self._peak_bytes, largest_process_bytes)
+    def peak_memory_bytes(self, usage: Usage) -> int | None:
+        """Return the highest memory use known, from counters where there are any.
+
+        `ru_maxrss` is of no use: it begins with the size of the process that forked.
+        """
+        return usage.peak_memory_bytes or self._peak_bytes or None
 
     def _measure_cpu(self) -> None:
         """Return cores in use since the report before."""

@@ -65,4 +65,10 @@ def spawn(
         raise
     finally:
         os.close(tell_fd)
-    return Spawned(process, os.pidfd_open(process.pid), report_fd)
+    try:
+        return Spawned(process, os.pidfd_open(process.pid), report_fd)
+    except OSError:  # out of descriptors: what cannot be watched must not run
+        os.close(report_fd)
+        process.kill()
+        process.wait()
+        raise

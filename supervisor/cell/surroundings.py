@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor import body
@@ -16,6 +17,7 @@ from supervisor.core.spec import SegmentSpec
 from supervisor.runtime.ports import Entry, StartOrder
 
 BODY_FOLDER = Path(body.__file__).parent
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 THREAD_COUNTS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -25,11 +27,18 @@ THREAD_COUNTS = (
 )
 
 
-def variables(order: StartOrder, *, notify_socket: str, token: str) -> dict[str, str]:
+def variables(
+    order: StartOrder, *, notify_socket: str, token: str, devices: Mapping[str, str]
+) -> dict[str, str]:
     """Return the whole environment of a body.
 
-    `PSUP_PIPELINE_DIR` and `PSUP_RAY_ADDRESS` come in the order's environment: they are facts of
-    the pipeline, which a cell does not know.
+    Args:
+        order: `PSUP_PIPELINE_DIR` and `PSUP_RAY_ADDRESS` come in its environment: they are facts
+            of the pipeline, which a cell does not know.
+        notify_socket: address that the body speaks to.
+        token: the mark that its processes carry.
+        devices: the cell's own environment, in which the scheduler says which GPUs it gave. The
+            one thing a body takes from there, and only when it asked for GPUs.
     """
     spec = order.spec
     inherited = {
@@ -53,6 +62,7 @@ def variables(order: StartOrder, *, notify_socket: str, token: str) -> dict[str,
         "NOTIFY_SOCKET": notify_socket,
         **_ports(order),
         **_watchdog(spec),
+        **({name: devices[name] for name in DEVICES if name in devices} if spec.quota.gpus else {}),
     }
     return {**chosen, **inherited, **spec.body.env, **own}
 
