@@ -43,6 +43,14 @@ def is_busy(error: BaseException) -> bool:
     }
 
 
+def is_unshareable(error: BaseException | None) -> bool:
+    """Tell whether SQLite failed because it may not write beside the file it is to read."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+
+
 @contextmanager
 def explained(file: Path, doing: str) -> Iterator[None]:
     """Turn whatever the database or its driver raises into a StoreError for a person.

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from supervisor.adapters.sqlite_file import below, explained, refuse_newer_schema
+from supervisor.adapters.sqlite_file import below, explained, is_unshareable, refuse_newer_schema
 from supervisor.errors import NoSuchTarget, StoreError
 from supervisor.runtime.clock import Moment, SteadyClock
 from supervisor.runtime.process_identity import is_alive
@@ -310,10 +310,10 @@ def _open(file: Path) -> sqlite3.Connection:
         )
     try:
         return _connect(file, "mode=ro")
-    except StoreError:
+    except StoreError as error:
         # SQLite cannot read a file in WAL mode from a folder that it cannot write to, unless it is
         # told that nobody else writes. Without a log beside the file, nobody does.
-        if _has_log(file):
+        if _has_log(file) or not is_unshareable(error.__cause__):
             raise
         return _connect(file, "mode=ro&immutable=1")
 
