@@ -60,12 +60,14 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 COMMANDS: dict[str, Entry] = {
     name: entry for commands in SECTIONS.values() for name, entry in commands.items()
 }
+_LEAVES_NOTHING = {*SECTIONS["Look"], *SECTIONS["Act"]}
 
 
 class Psup(click.Group):
     """A group that imports a subcommand when it is called, and the one place that ends in error."""
 
     debug = False
+    called = ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help screen."""
@@ -78,6 +80,7 @@ class Psup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
+        self.called = cmd_name
         command = getattr(import_module(f"supervisor.cli.{entry.module}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
@@ -178,5 +181,16 @@ def psup(*, debug: bool) -> None:
 
 
 def main() -> NoReturn:
-    """Entry point of the `psup` command and of `python -m supervisor`."""
-    psup.main()
+    """Entry point of the `psup` command and of `python -m supervisor`.
+
+    A command that only looked or asked has nothing to tear down: Python's own tidying up would be
+    an eighth of the time that `psup tree` takes.
+    """
+    try:
+        psup.main()
+    except SystemExit as end:
+        if psup.called not in _LEAVES_NOTHING:
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else EXIT_OK)

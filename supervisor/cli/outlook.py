@@ -173,10 +173,20 @@ def cause(node: Json, state: Json) -> str:
     return words
 
 
+def progress_words(progress: Json) -> str:
+    """Return how far a body says it is.
+
+    >>> progress_words({"done": 7.0, "total": 20.0}), progress_words({"done": 7.0, "total": None})
+    ('7/20', '7 done')
+    """
+    done, total = progress["done"], progress["total"]
+    return f"{done:g} done" if total is None else f"{done:g}/{total:g}"
+
+
 def _cause_of_life(node: Json, phase: str) -> str:
     """Say how a living body does: its own words first."""
     before, done = node["last_exit"], node["progress"]
-    words = [f"{done['done']:g}/{done['total']:g}"] if done else []
+    words = [progress_words(done)] if done else []
     words += [node["status"]] if node["status"] else []
     if phase == "starting":
         words = words or ["not ready yet"]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from supervisor.cli import outlook
 from supervisor.cli.home import Home
+from supervisor.cli.live_memory import memory_now
 from supervisor.cli.store_reader import LifeRow, NodeRow, PipelineRow, SampleRow, StoreReader
 from supervisor.cli.targets import Candidate
 from supervisor.cli.words import one_line, state_word
@@ -29,7 +30,6 @@ Node = dict[str, Any]
 _LIVE_PHASES = frozenset({"starting", "running", "stopping", "killing"})
 _AILING_STATES = frozenset({"backoff", "failed", "gave_up", "degraded"})
 _QUOTA_UNITS = ("_bytes", "_cores", "_s")
-_MEMORY_FILES = ("memory.current", "memory.usage_in_bytes")
 _SAMPLE_IS_NEWS_S = 120.0
 
 
@@ -279,7 +279,7 @@ class _Artist:
         node["usage"] = self._usage(life, sample, is_live=is_live)
         if is_live and sample is not None:
             node["status"] = one_line(sample.status) if sample.status else None
-            if sample.progress_total:
+            if sample.progress_done is not None:
                 node["progress"] = {"done": sample.progress_done, "total": sample.progress_total}
 
     def _usage(self, life: LifeRow, sample: SampleRow | None, *, is_live: bool) -> Node:
@@ -299,7 +299,7 @@ class _Artist:
             for name in ("memory_bytes", "cpu_cores", "processes", "open_files", "disk_bytes"):
                 usage[name] = getattr(sample, name)
             usage["at"] = self._iso(sample.at_s)
-        fresh = _memory_now(life.evidence.get("cgroup"))
+        fresh = memory_now(life.evidence.get("cgroup"))
         if fresh is not None:
             usage["memory_bytes"], usage["at"] = fresh, self._iso(self._now_s)
         return usage
@@ -342,19 +342,6 @@ def _life_before(reader: StoreReader, row: NodeRow, life: LifeRow | None) -> Lif
     if life is None or life.ended_s is not None or row.state.get("last_exit") is None:
         return None
     return next((old for old in reader.lives(row.path, 2) if old.ended_s is not None), None)
-
-
-def _memory_now(cgroup: str | None) -> int | None:
-    """Read what a cgroup uses at this moment; None when it is not on this machine."""
-    if not cgroup:
-        return None
-    for name in _MEMORY_FILES:
-        try:
-            with open(f"{cgroup}/{name}", encoding="ascii") as file:  # noqa: PTH123 - read often
-                return int(file.read())
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def quota_name(field: str) -> str:

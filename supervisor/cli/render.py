@@ -162,6 +162,7 @@ def fields(pairs: Iterable[tuple[str, str]], indent: str = "") -> list[str]:
 def write(lines: Iterable[str]) -> None:
     """Write lines of data to stdout at once."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def say(text: str) -> None:

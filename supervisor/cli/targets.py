@@ -54,6 +54,21 @@ def resolve(
     return list(found)
 
 
+def resolve_pipelines(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the wanted names, all of them when none is wanted.
+
+    Raises:
+        NoSuchTarget: there is no pipeline of one of these names.
+    """
+    for name in wanted:
+        if name not in names:
+            raise NoSuchTarget(
+                f"no pipeline is called {name!r}{_did_you_mean(name, names)}",
+                hint=f"there is {_shown(list(names))}" if names else "psup launch FILE starts one",
+            )
+    return list(dict.fromkeys(wanted)) or list(names)
+
+
 def segments_below(paths: Iterable[str], candidates: Sequence[Candidate]) -> list[str]:
     """Return the segments among and below these paths, in tree order."""
     roots = tuple(paths)
@@ -124,14 +139,9 @@ def _globbed(pattern: str, candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _of_pipeline(candidates: Sequence[Candidate], pipeline: str) -> list[Candidate]:
-    chosen = [node for node in candidates if node.path.partition("/")[0] == pipeline]
-    if not chosen:
-        names = sorted({node.path.partition("/")[0] for node in candidates})
-        raise NoSuchTarget(
-            f"no pipeline is called {pipeline!r}{_did_you_mean(pipeline, names)}",
-            hint=f"there is {listing(names)}" if names else "psup launch FILE starts one",
-        )
-    return chosen
+    names = list(dict.fromkeys(node.path.partition("/")[0] for node in candidates))
+    resolve_pipelines([pipeline], names)
+    return [node for node in candidates if node.path.partition("/")[0] == pipeline]
 
 
 def _nothing_fits(target: str, candidates: Sequence[Candidate]) -> NoSuchTarget:

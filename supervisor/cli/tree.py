@@ -40,7 +40,7 @@ _LIVE_STATES = frozenset({"starting", "running", "stopping", "killing"})
 _AILING_STATES = frozenset({"backoff", "failed", "gave_up"})
 _NEARLY_FULL = 0.9
 _ENOUGH_FOR_LAST = 32
-_IN_BRACKETS = re.compile(r" \(peak [^)]*\)")
+_PEAK = r" \(peak [^)]*\)"
 
 
 class Layout(NamedTuple):
@@ -161,7 +161,7 @@ def _cpu(node: Node) -> Cell:
 
 def _last(node: Node, layout: Layout) -> Cell:
     planned = node["next"]
-    cause = node["cause"] if layout.peak else _IN_BRACKETS.sub("", node["cause"])
+    cause = node["cause"] if layout.peak else re.sub(_PEAK, "", node["cause"])
     words = " → ".join(part for part in (cause, planned["text"] if planned else "") if part)
     loose = _loose_quotas(node)
     if loose:

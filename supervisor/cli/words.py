@@ -15,9 +15,10 @@ Json = Mapping[str, Any]
 
 _SIZE_UNITS = ("B", "K", "M", "G", "T", "P")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_SPAN_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# Compiled when first used: most screens need none of them, and every screen pays for imports.
+_SPAN_PART = r"(\d+(?:\.\d+)?)(ms|[smhdw])"
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+_ANSI = r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])"
 
 _SEGMENT_STATES = {
     "idle": "pending",
@@ -128,7 +129,7 @@ def parse_span(text: str) -> float | None:
     >>> parse_span("90s"), parse_span("1h30m"), parse_span("10"), parse_span("soon")
     (90.0, 5400.0, None, None)
     """
-    parts = _SPAN_PART.findall(text)
+    parts = re.findall(_SPAN_PART, text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
     return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
@@ -170,7 +171,7 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return the text without escape sequences and control characters; tabs and newlines stay."""
-    return _UNPRINTABLE.sub("", _ANSI.sub("", text))
+    return text if text.isprintable() else re.sub(_UNPRINTABLE, "", re.sub(_ANSI, "", text))
 
 
 def shorten(text: str, width: int) -> str:
@@ -199,3 +200,15 @@ def count(number: int, thing: str) -> str:
     """
     plural = thing + ("es" if thing.endswith("s") else "s")
     return f"{number} {thing if number == 1 else plural}"
+
+
+def tame(text: str, *, colour: bool) -> str:
+    r"""Return a line of somebody's output that changes nothing but colours, if that.
+
+    >>> tame("\x1b[31mred\x1b[0m\x1b[2J\r", colour=True) == "\x1b[31mred\x1b[0m"
+    True
+    """
+    if not colour:
+        return printable(text)
+    parts = re.split(r"(\x1b\[[0-9;]*m)", text)
+    return "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
