@@ -304,10 +304,7 @@ class StoreReader:
 
 def _open(file: Path) -> sqlite3.Connection:
     if not file.exists():
-        raise NoSuchTarget(
-            f"nothing was launched here yet: {file} does not exist",
-            hint="psup launch FILE starts a pipeline; PSUP_HOME says where its state lies",
-        )
+        raise _nothing_launched(file, "does not exist")
     try:
         return _connect(file, "mode=ro")
     except StoreError as error:
@@ -328,12 +325,24 @@ def _connect(file: Path, parameters: str) -> sqlite3.Connection:
         )
         try:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            refuse_newer_schema(version, file)
-            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            _refuse_what_is_not_ours(version, file)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _refuse_what_is_not_ours(version: int, file: Path) -> None:
+    refuse_newer_schema(version, file)
+    if version == 0:
+        raise _nothing_launched(file, "is empty")
+
+
+def _nothing_launched(file: Path, why: str) -> NoSuchTarget:
+    return NoSuchTarget(
+        f"nothing was launched here yet: {file} {why}",
+        hint="psup launch FILE starts a pipeline; PSUP_HOME says where its state lies",
+    )
 
 
 def _has_log(file: Path) -> bool:

@@ -50,7 +50,7 @@ def python(program, *arguments, **options):
     )
 
 
-# -------------------------------------------------------------------------------- death and races
+# ---------------------------------------------------------------------------------- death and races
 
 SAVE_FOR_EVER = """
     import sys
@@ -175,7 +175,7 @@ def test_threads_share_one_store(home, store):
     assert sorted(lines) == sorted((f"thread-{t}", n) for t in range(4) for n in range(50))
 
 
-# ----------------------------------------------------------------------------- a file in trouble
+# -------------------------------------------------------------------------------- a file in trouble
 
 
 def test_another_writer_is_waited_for(home, store):
@@ -237,7 +237,7 @@ def test_what_is_no_database_is_refused(home):
     assert (home / "state.db").read_text().startswith("not a database, but")
 
 
-# ---------------------------------------------------------------------------------------- schema
+# ------------------------------------------------------------------------------------------- schema
 
 
 def test_the_schema_is_that_of_the_last_migration(home, store):
@@ -305,7 +305,7 @@ def test_first_starts_at_once_make_one_schema(home):
     assert outputs == ["opened\n"] * 4
 
 
-# ----------------------------------------------------------------------------- secrets and safety
+# ------------------------------------------------------------------------------- secrets and safety
 
 
 def test_only_the_user_can_read_what_is_stored(home):
@@ -361,7 +361,7 @@ def test_a_shared_folder_is_refused(home):
     assert stat.S_IMODE(home.stat().st_mode) == 0o755
 
 
-# ------------------------------------------------------------------------------------ durability
+# --------------------------------------------------------------------------------------- durability
 
 
 def test_only_what_must_outlive_a_power_loss_waits_for_the_disk(store):

@@ -205,7 +205,7 @@ def line(type_="Ready", path=TRAIN, **data):
     return JournalEntry("event", type_, path, data)
 
 
-# ------------------------------------------------------------------------------------- ownership
+# ---------------------------------------------------------------------------------------- ownership
 
 
 def test_a_living_owner_is_not_replaced(shelf, store):
@@ -298,7 +298,7 @@ def test_pipelines_are_apart(shelf, store):
     assert other.load_states()["scripts/a"] == idle(0)
 
 
-# ---------------------------------------------------------------------------------------- launch
+# ------------------------------------------------------------------------------------------- launch
 
 
 def test_a_new_store_is_empty(shelf):
@@ -352,7 +352,7 @@ def test_states_come_back_as_they_were_saved(store):
     assert store.load_states() == {"digits": {"phase": "up"}, TRAIN: state}
 
 
-# ------------------------------------------------------------------------------------------ save
+# --------------------------------------------------------------------------------------------- save
 
 
 def test_a_step_that_fails_leaves_nothing(shelf, store):
@@ -459,7 +459,7 @@ def test_what_a_body_says_cannot_break_a_step(shelf, store):
     assert shelf.samples(TRAIN, 1) == [replace(Sample(TRAIN, 1, 11.0), status=r"\udcfe")]
 
 
-# -------------------------------------------------------------------------------------- requests
+# ----------------------------------------------------------------------------------------- requests
 
 
 def test_requests_wait_in_order_until_they_are_answered(shelf, store):
@@ -501,7 +501,7 @@ def test_a_new_launch_refuses_what_was_asked_of_the_old(shelf, store):
     assert (ok, code) == (False, "superseded")
 
 
-# --------------------------------------------------------------------------------- over launches
+# ------------------------------------------------------------------------------------ over launches
 
 
 def test_numbers_of_lives_survive_a_relaunch(store):
@@ -540,7 +540,7 @@ def test_ports_of_all_pipelines_are_taken(shelf, store):
     assert other.taken_ports() == {1001, 1002}
 
 
-# ------------------------------------------------------------------------------------- retention
+# ---------------------------------------------------------------------------------------- retention
 
 
 def test_measurements_of_a_life_are_bounded_and_keep_their_peak(shelf):
