@@ -12,9 +12,8 @@ from collections import deque
 from typing import Any
 
 import pytest
-from supervisor.core import Step
 
-from supervisor.core import boot, step
+from supervisor.core import Step, boot, step
 from supervisor.core.actions import Action, Kill, Start, Stop
 from supervisor.core.events import (
     DrainRequested,
