@@ -18,6 +18,7 @@ from typing import Any
 
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120  pathlib costs 5 ms
 TRACEBACK_CHARS = 12_000
+NO_ROOM_TO_TELL = '{"type": "MemoryError", "message": "", "traceback": ""}'
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +35,12 @@ def main(arguments: list[str]) -> int:
         notifier.send(must_arrive=True, X_PSUP_RUNNING="1")
         _await(function(context))
     except Exception as error:  # noqa: BLE001  whatever the user's code raises is the verdict
-        notifier.send(must_arrive=True, X_PSUP_ERROR=_describe(error))
+        _release_locals(error)
+        try:
+            described = _describe(error)
+        except MemoryError:
+            described = NO_ROOM_TO_TELL
+        notifier.send(must_arrive=True, X_PSUP_ERROR=described)
         return 1
     return 0
 
@@ -92,13 +98,22 @@ def _await(result: object) -> None:
             asyncio.run(result)
 
 
+def _release_locals(error: BaseException) -> None:
+    """After a MemoryError, give back what the failed functions held: telling takes memory too."""
+    step = error.__traceback__ if isinstance(error, MemoryError) else None
+    while step is not None:
+        try:
+            step.tb_frame.clear()
+        except RuntimeError:
+            """This one is still being executed: our own."""
+        step = step.tb_next
+
+
 def _describe(error: BaseException) -> str:
     """Print the traceback to the log, and return what the cell is told."""
     import json
     import traceback
 
-    if isinstance(error, MemoryError):  # there must be room to tell of it
-        traceback.clear_frames(error.__traceback__)
     text = "".join(traceback.format_exception(error))
     print(text, end="", file=sys.stderr)  # noqa: T201  the log is where people look first
     text = text[-TRACEBACK_CHARS:]

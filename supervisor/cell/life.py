@@ -335,6 +335,7 @@ class Life:
         except TimeoutError:
             self._keeper.alarms.set("cleanup", CLEANUP_RETRY_S, self._clean_up)
             return
+        self._log.rotate_if_full(time.monotonic())
         usage = self._enclosure.usage(self.pid)
         oom_kills = self._enclosure.oom_kills()
         evidence = self._evidence(usage, oom_kills)
