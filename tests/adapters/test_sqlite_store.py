@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Mapping
 from contextlib import closing
 
 import pytest
@@ -18,6 +19,7 @@ from supervisor.adapters.sqlite_file import SCHEMA_VERSION
 from supervisor.adapters.sqlite_schema import migrations
 from supervisor.adapters.sqlite_store import list_pipelines, open_store
 from supervisor.cli.store_reader import StoreReader
+from supervisor.core.actions import Answer
 from supervisor.errors import AlreadyRunning, LostOwnership, StoreError
 from supervisor.runtime.ports import Commit, JournalEntry, LifeRecord, NodeRow, Owner
 from supervisor.runtime.process_identity import this_process
@@ -158,28 +160,53 @@ def test_an_owner_of_an_earlier_boot_is_dead(home):
         assert list_pipelines(home) == {"digits": ours}
 
 
+class HeldUp(Mapping):
+    """Data that keeps the step which it is part of from being finished."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def __iter__(self):
+        self.reached.set()
+        assert self.go_on.wait(30)
+        return iter(["n"])
+
+    def __getitem__(self, _key):
+        return 1
+
+    def __len__(self):
+        return 1
+
+
 def test_threads_share_one_store(home, store):
-    """Steps and facts written from several threads at once all arrive, one transaction each."""
-
-    def write(name):
-        for n in range(50):
-            store.save(Commit(at_s=1.0, journal=[JournalEntry("event", name, "", {"n": n})]))
-
-    threads = [threading.Thread(target=write, args=(f"thread-{n}",)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """A step of another thread waits until the one that is being written is finished."""
+    data = HeldUp()
+    first = threading.Thread(target=store.save, args=[step("first", data)])
+    second = threading.Thread(target=store.save, args=[step("second", {"n": 2})])
+    first.start()
+    assert data.reached.wait(30)
+    second.start()
+    second.join(0.05)
+    assert second.is_alive()
+    data.go_on.set()
+    first.join()
+    second.join()
     with StoreReader(home / "state.db") as reader:
-        lines = [(row.type, row.data["n"]) for row in reader.journal("digits")]
-    assert sorted(lines) == sorted((f"thread-{t}", n) for t in range(4) for n in range(50))
+        lines = [(row.type, row.data) for row in reader.journal("digits")]
+    assert lines == [("first", {"n": 1}), ("second", {"n": 2})]
+
+
+def step(type_, data):
+    return Commit(at_s=1.0, journal=[JournalEntry("event", type_, "", data)])
 
 
 # -------------------------------------------------------------------------------- a file in trouble
 
 
 def test_another_writer_is_waited_for(home, store):
-    """A lock that is let go in time is no error."""
+    """A lock that is let go in time is no error, also when SQLite itself no longer waits."""
+    store._connection.execute("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(home / "state.db", check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.05, other.rollback)
@@ -187,6 +214,19 @@ def test_another_writer_is_waited_for(home, store):
         store.save(Commit(at_s=1.0, nodes={"digits": {"n": 1}}))
         release.join()
     assert store.load_states() == {"digits": {"n": 1}}
+
+
+def test_a_busy_file_is_opened_with_patience(home, monkeypatch):
+    """A new file that another process has locked for a moment is waited for."""
+    monkeypatch.setattr(sqlite_store, "_BUSY_TIMEOUT_S", 0.001)
+    home.mkdir(mode=0o700)
+    with closing(sqlite3.connect(home / "state.db", check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.05, other.rollback)
+        release.start()
+        open_store(home, "digits").close()
+        release.join()
+    assert list_pipelines(home) == {}
 
 
 def test_a_lock_that_stays_is_named(home, store, monkeypatch):
@@ -375,13 +415,15 @@ def test_only_what_must_outlive_a_power_loss_waits_for_the_disk(store):
         lambda sql: seen.append(sql) if sql.startswith(("PRAGMA", "BEGIN", "COMMIT")) else None
     )
     begin, commit = "BEGIN IMMEDIATE", "COMMIT"
+    answer = Answer(1, ok=True, code="ok", text="")
     failed = LifeRecord("digits/train", 1, ended_s=1.0, reason_kind="error")
     done = LifeRecord("digits/train", 2, ended_s=1.0, reason_kind="completed")
     store.save(Commit(at_s=1.0, lives=[failed]))
     assert seen == [begin, commit]
-    seen.clear()
-    store.save(Commit(at_s=1.0, lives=[done]))
-    assert seen == ["PRAGMA synchronous = FULL", begin, commit, "PRAGMA synchronous = NORMAL"]
+    for told in (Commit(at_s=1.0, lives=[done]), Commit(at_s=1.0, answers=[answer])):
+        seen.clear()
+        store.save(told)
+        assert seen == ["PRAGMA synchronous = FULL", begin, commit, "PRAGMA synchronous = NORMAL"]
     store._connection.set_trace_callback(None)
     assert synchronous() == 1
 
