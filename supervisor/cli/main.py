@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Run a pipeline": {
         "launch": Entry("launch", "Start a pipeline from its file."),
-        "down": Entry("control", "Stop whole pipelines and wait until everything is gone."),
+        "down": Entry("down", "Stop whole pipelines and wait until everything is gone."),
         "validate": Entry("validate", "Check a pipeline file; report all problems at once."),
         "init": Entry("init", "Write a small working pipeline."),
     },
