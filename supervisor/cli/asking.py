@@ -37,7 +37,7 @@ def ask(file: Path, verb: str, path: str, args: Mapping[str, Any] | None = None)
 
     Raises:
         NoSuchTarget: the pipeline was never launched.
-        NotRunning: no daemon runs it, and nobody will restart one.
+        NotRunning: nothing was launched yet, or no daemon runs it and nobody restarts one.
         StoreError: the store cannot be written.
     """
     name = path.partition("/")[0]

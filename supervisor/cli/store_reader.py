@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from supervisor.adapters.sqlite_file import below, explained, is_unshareable, refuse_newer_schema
-from supervisor.errors import NoSuchTarget, StoreError
+from supervisor.errors import NoSuchTarget, NotRunning, StoreError
 from supervisor.runtime.clock import Moment, SteadyClock
 from supervisor.runtime.process_identity import is_alive
 
@@ -127,7 +127,7 @@ class StoreReader:
         file: `state.db`.
 
     Raises:
-        NoSuchTarget: the file does not exist, so nothing was ever launched.
+        NotRunning: the file is missing or empty, so nothing was ever launched.
         StoreError: it cannot be read, or a newer psup has written it. So does every method.
     """
 
@@ -338,8 +338,8 @@ def _refuse_what_is_not_ours(version: int, file: Path) -> None:
         raise _nothing_launched(file, "is empty")
 
 
-def _nothing_launched(file: Path, why: str) -> NoSuchTarget:
-    return NoSuchTarget(
+def _nothing_launched(file: Path, why: str) -> NotRunning:
+    return NotRunning(
         f"nothing was launched here yet: {file} {why}",
         hint="psup launch FILE starts a pipeline; PSUP_HOME says where its state lies",
     )

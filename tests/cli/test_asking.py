@@ -135,7 +135,7 @@ def test_unknown_pipelines_and_homes_are_named(file, store, tmp_path):
     """Neither an unknown pipeline nor an empty home is written to."""
     with pytest.raises(NoSuchTarget, match="no pipeline is called 'scripts'"):
         ask(file, "stop", "scripts/a")
-    with pytest.raises(NoSuchTarget, match="nothing was launched here"):
+    with pytest.raises(NotRunning, match="nothing was launched here"):
         ask(tmp_path / "state.db", "stop", "digits/train")
     assert not (tmp_path / "state.db").exists()
     with pytest.raises(NoSuchTarget, match="no request 77"):

@@ -19,7 +19,7 @@ import pytest
 from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli import store_reader
 from supervisor.cli.store_reader import StoreReader
-from supervisor.errors import NoSuchTarget, StoreError
+from supervisor.errors import NoSuchTarget, NotRunning, StoreError
 from supervisor.runtime.clock import SteadyClock
 from supervisor.runtime.ports import Commit, JournalEntry, LifeRecord, NodeRow, Owner, Sample
 from supervisor.runtime.process_identity import this_process
@@ -292,7 +292,7 @@ def test_a_read_only_folder_with_a_log_that_cannot_be_read(visible_home):
 
 def test_a_home_without_a_database_is_explained(home):
     """Before the first launch the answer is what to type, and nothing is made."""
-    with pytest.raises(NoSuchTarget, match="nothing was launched here yet") as caught:
+    with pytest.raises(NotRunning, match="nothing was launched here yet") as caught:
         StoreReader(home / "state.db")
     assert "psup launch" in caught.value.hint
     assert not home.exists()
@@ -301,7 +301,7 @@ def test_a_home_without_a_database_is_explained(home):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (b"", NoSuchTarget, "nothing was launched here yet"),
+        (b"", NotRunning, "nothing was launched here yet"),
         (b"no database, but somebody's notes " * 100, StoreError, "not a database"),
     ],
     ids=["empty", "foreign"],
