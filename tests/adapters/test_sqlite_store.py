@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 
 import pytest
+from sqlite_utils import Database
 
 from supervisor.adapters import sqlite_store
 from supervisor.adapters.sqlite_file import SCHEMA_VERSION
@@ -265,6 +266,15 @@ def test_a_file_without_a_name_is_not_written(home, store, successor):
         open_store(home, "digits").close()
     with pytest.raises(LostOwnership, match="removed or replaced"):
         store.save(Commit(at_s=1.0))
+
+
+def test_a_disk_without_shared_memory_is_refused(home):
+    """Where SQLite cannot keep a write-ahead log, as on network disks, nothing is begun."""
+    db = Database(memory=True)
+    with pytest.raises(StoreError, match="cannot share memory") as caught:
+        sqlite_store._make_ready(db, home / "state.db")
+    assert "local disk" in caught.value.hint
+    assert db.table_names() == []
 
 
 def test_what_is_no_database_is_refused(home):

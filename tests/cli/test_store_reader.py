@@ -114,10 +114,12 @@ def test_the_newest_life_and_measurement_of_each_segment(reader, store):
 
 def test_the_journal_can_be_narrowed(reader, store):
     """By node and what is below it, by kind, by age, by the last line seen, by number."""
+    paths = ("digits/data", "digits/data-2", "digits/data/ingest", "digits")
+    store.create([NodeRow(path, "", "task", 0, {}, {}) for path in paths], {}, at_s=0.0)
     entries = [
-        event("A", "digits/train"),
-        event("B", "digits/train-2"),
-        JournalEntry("report", "C", "digits/train/below", {}),
+        event("A", "digits/data"),
+        event("B", "digits/data-2"),
+        JournalEntry("report", "C", "digits/data/ingest", {}),
         event("D", "digits"),
     ]
     for at, entry in enumerate(entries):
@@ -128,11 +130,14 @@ def test_the_journal_can_be_narrowed(reader, store):
 
     first = reader.journal("digits", limit=4)[0]
     assert types() == "ABCD"
-    assert types(path="digits/train") == "AC"
+    assert types(path="digits/data") == "AC"
+    assert types(path="digits/gone") == ""
     assert types(path="digits") == "ABCD"
     assert types(kinds=("report",)) == "C"
     assert types(kinds=("report", "event"), since_s=2.0) == "CD"
     assert types(after_id=first.id) == "BCD"
+    assert types(after_id=first.id, since_s=0.0) == "BCD"
+    assert types(after_id=first.id, since_s=2.0, path="digits/data") == "C"
     assert types(limit=2) == "CD"
     assert reader.journal("other") == []
 
