@@ -14,12 +14,12 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path as FilePath
 from typing import Protocol
 
-from supervisor.adapters.sqlite_store import list_pipelines, open_store
+from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli.home import Home
 from supervisor.core.state import Down
 from supervisor.daemon import heart
@@ -40,7 +40,7 @@ from supervisor.runtime.executor import Executor, Places, segments_of
 from supervisor.runtime.inbox import Inbox, Knock
 from supervisor.runtime.opening import open_new, reopen
 from supervisor.runtime.ports import Backend, Commit, Json, Limiter, Store
-from supervisor.runtime.process_identity import is_alive, this_process
+from supervisor.runtime.process_identity import this_process
 from supervisor.runtime.quota_words import declared
 
 HELD_ELSEWHERE = frozenset({"time"})
@@ -60,11 +60,12 @@ class Cluster(Protocol):
     def facts(self) -> Json:
         """What the store should know about it: `ray_address`, `ray_embedded`."""
 
-    def leave(self, *, in_use: Callable[[], bool]) -> None:
-        """Let go of it; stop it if it is ours and nobody uses it any more."""
+    def leave(self) -> None:
+        """Let go of it; what we started ourselves and nobody else uses is stopped."""
 
 
-Join = Callable[[Parcel, Progress], Cluster]
+Join = Callable[[Parcel, Callable[[str], None]], Cluster]
+"""Reaches the cluster that a parcel asks for; the callable is told when it is lost."""
 
 
 class Service:
@@ -109,6 +110,9 @@ class Service:
                 return heart.AGAIN
             _log.warning("the launch is refused: %s", error)
             self._progress.refused(error)
+            if store.load_info().get("launch") == self._parcel.launch:
+                moment = store.last_moment()
+                store.save(Commit(moment.at_s if moment else 0.0, pipeline_state="down"))
             store.disown()
             return heart.REFUSED
 
@@ -118,15 +122,33 @@ class Service:
         clock = SteadyClock.resume(info, store.last_moment())
         inbox = Inbox(clock)
         obey_signals(inbox)
-        heart_pid = os.getppid()
-        with Doorbell(self._home.root, self._name, inbox.knock, heart_pid):
-            cluster = self._join(self._parcel, self._progress)
+        limiter = make_limiter(scope=home_scope(self._parcel.home))
+        if self._parcel.options.strict_quotas and not self._begun:
+            refuse_unheld(self._parcel, limiter)
+        with Doorbell(self._home.root, self._name, inbox.knock, os.getppid()):
+            self._progress.doing("reaching Ray")
+            cluster = self._join(self._parcel, inbox.lose)
             obey_signals(inbox)  # Ray has put a handler of its own in place of ours
-            executor = self._executor(store, cluster.backend)
-            outside = Outside(store, clock, executor, inbox, self._progress.saved)
-            driver = self._driver(outside, {**clock.facts(), **cluster.facts})
+            facts = {**clock.facts(), **cluster.facts, "enforcement_mode": limiter.mode}
+            with self._undoing(cluster):
+                executor = self._executor(store, cluster.backend)
+                outside = Outside(store, clock, executor, inbox, self._progress.saved)
+                driver = self._driver(outside, facts)
             driver.run(leave_when_failed=self._parcel.options.foreground)
             return self._leave(store, cluster, driver, clock.now_s())
+
+    @contextmanager
+    def _undoing(self, cluster: Cluster) -> Iterator[None]:
+        """Leave nothing behind when a launch fails before it has begun."""
+        try:
+            yield
+        except LostOwnership:
+            raise
+        except SupervisorError:
+            if not self._begun:
+                cluster.backend.close(stop_cells=True)
+                cluster.leave()
+            raise
 
     def _driver(self, outside: Outside, facts: Json) -> Driver:
         """Boot a new launch, or go on with the one that is in the store."""
@@ -136,22 +158,18 @@ class Service:
             driver = reopen(spec, outside)
             _log.info("took over launch %s of %s", self._parcel.launch, self._name)
             return driver
-        limiter = make_limiter(scope=home_scope(self._parcel.home))
-        if self._parcel.options.strict_quotas:
-            refuse_unheld(self._parcel, limiter)
         self._progress.doing("starting segments")
-        driver = open_new(spec, {**facts, **self._info(outside.executor, limiter)}, outside)
+        driver = open_new(spec, {**facts, **self._info(outside.executor)}, outside)
         self._begun = True
         _log.info("began launch %s of %s", self._parcel.launch, self._name)
         return driver
 
-    def _info(self, executor: Executor, limiter: Limiter) -> Json:
+    def _info(self, executor: Executor) -> Json:
         return {
             "launch": self._parcel.launch,
             "file": self._parcel.file,
             "folder": str(FilePath(self._parcel.file).parent),
             "launched_by": self._parcel.launched_by,
-            "enforcement_mode": limiter.mode,
             "ports": dict(port_names(executor.segments)),
         }
 
@@ -181,17 +199,10 @@ class Service:
         state = "down" if isinstance(root.phase, Down) else "failed"
         cluster.backend.close(stop_cells=True)
         store.save(Commit(now_s, pipeline_state=state))
-        cluster.leave(in_use=self._others_live)
+        cluster.leave()
         store.disown()
         _log.info("%s is down", self._name)
         return heart.FAILED if root.failed or state == "failed" else heart.ENDED
-
-    def _others_live(self) -> bool:
-        """Tell whether another pipeline of this home has a daemon."""
-        return any(
-            owner is not None and name != self._name and is_alive(owner)
-            for name, owner in list_pipelines(self._home.root).items()
-        )
 
 
 def refuse_unheld(parcel: Parcel, limiter: Limiter) -> None:

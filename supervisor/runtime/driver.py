@@ -32,9 +32,9 @@ from supervisor.core.events import (
 from supervisor.core.spec import Path
 from supervisor.core.state import SupervisorEnded, SupervisorState
 from supervisor.core.tree import Segment
-from supervisor.errors import LostOwnership, StoreError
+from supervisor.errors import BackendUnavailable, LostOwnership, StoreError
 from supervisor.runtime.executor import Executor
-from supervisor.runtime.inbox import Inbox, Knock, News
+from supervisor.runtime.inbox import Inbox, Knock, Lost, News
 from supervisor.runtime.ports import (
     Clock,
     Commit,
@@ -128,7 +128,6 @@ class Driver:
         self._pause = outside.pause
         self._news: list[News] = []
         self._pipeline_state = ""
-        self._last_request = 0
         self._looked_s = float("-inf")
         self._flushed_s = self._clock.now_s()
         self._halt: Halt | None = None
@@ -160,16 +159,15 @@ class Driver:
 
         Raises:
             StoreError: nothing was saved, nothing was done, nothing was forgotten.
+            BackendUnavailable: nothing can be ordered any more.
         """
         now_s = self._clock.now_s()
         self._news.extend(self._inbox.take(MOST_NEWS))
+        self._check_backend()
         turn = _Turn(now_s)
-        requests = self._requests(now_s)
-        self._hear(turn, requests)
+        self._hear(turn, self._requests(now_s))
         if not turn.is_empty():
             self._save(turn)
-            if requests:
-                self._last_request = requests[-1].id
         heard, self._news = self._news, []
         if not turn.is_empty():
             self._on_saved()
@@ -209,12 +207,17 @@ class Driver:
     # ------------------------------------------------------------------------------- listening
 
     def _requests(self, now_s: float) -> Sequence[PendingRequest]:
-        """Return what persons have asked for since the last look."""
+        """Return what persons ask for; the step that hears a request also answers it."""
         if Knock.LOOK not in self._news and now_s - self._looked_s < LOOK_EVERY_S:
             return ()
-        pending = self._store.pending_requests()
         self._looked_s = now_s
-        return [request for request in pending if request.id > self._last_request]
+        return self._store.pending_requests()
+
+    def _check_backend(self) -> None:
+        """Hear of a lost backend before all else: what it said last was said by a dying one."""
+        for news in self._news:
+            if isinstance(news, Lost):
+                raise BackendUnavailable(news.text)
 
     def _hear(self, turn: _Turn, requests: Sequence[PendingRequest]) -> None:
         """Step through all news, then through the requests, then through what is due."""
@@ -227,8 +230,8 @@ class Driver:
                 case Knock.HURRY:
                     kills = [Kill(path, number) for path, number in living(self.tree).items()]
                     turn.order(kills, self._executor)
-                case Knock.LOOK:
-                    pass
+                case Knock.LOOK | Lost():
+                    pass  # heard already
         for request in requests:
             self._hear_request(turn, request)
         deadline_s = next_deadline(self.tree)
@@ -292,7 +295,6 @@ class Driver:
         except StoreError:
             for taken in reversed(turn.steps):
                 rollback(self.tree, taken)
-            self._looked_s = float("-inf")
             raise
         self._pipeline_state = state
 

@@ -7,6 +7,7 @@ not wake anybody. Read next: `driver.py`.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
 
@@ -26,7 +27,18 @@ class Knock(Enum):
     """Go down without any more patience: kill what lives."""
 
 
-News = Notice | DrainRequested | Knock
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The way to the bodies is gone; only a fresh process can find a new one.
+
+    Args:
+        text: what happened, one sentence.
+    """
+
+    text: str
+
+
+News = Notice | DrainRequested | Knock | Lost
 
 
 class Inbox:
@@ -57,6 +69,10 @@ class Inbox:
         """Ask for the whole pipeline to go down. Safe inside a signal handler."""
         self._queue.put(DrainRequested())
 
+    def lose(self, text: str) -> None:
+        """Say that the backend is gone as a whole. From any thread."""
+        self._queue.put(Lost(text))
+
     def knock(self, word: Knock = Knock.LOOK) -> None:
         """Wake the driver. Safe inside a signal handler and from any thread."""
         self._queue.put(word)
@@ -78,6 +94,10 @@ class Inbox:
         except Empty:
             pass
         return news
+
+    def is_empty(self) -> bool:
+        """Tell whether there is no news at this moment."""
+        return not self._first and self._queue.empty()
 
     def take_samples(self) -> list[Sample]:
         """Return all measurements that have arrived."""

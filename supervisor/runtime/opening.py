@@ -55,7 +55,7 @@ def _rows(tree: Tree) -> Iterator[NodeRow]:
         if isinstance(node, Segment):
             kind, shown = node.spec.kind.value, encode_spec(node.spec, secrets=False)
         else:
-            alone = replace(node.spec, children=())  # the children have rows of their own
-            kind, shown = "supervisor", encode_spec(alone, secrets=False)
+            kind, shown = "supervisor", encode_spec(replace(node.spec, children=()), secrets=False)
+            del shown["children"]  # they have rows of their own
         parent = node.parent.path if node.parent is not None else ""
         yield NodeRow(node.path, parent, kind, node.position, shown, encode_state(node.state))
