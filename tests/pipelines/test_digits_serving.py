@@ -140,6 +140,8 @@ def test_a_request_that_has_arrived_is_answered_after_the_stop(serving: Any) -> 
         # Another request, answered later than ours arrived, proves that ours is being served.
         assert request(serving, "GET", "/healthz")[0] == 200
         serving.stopping.set()
+        serving.thread.join(0.3)
+        assert serving.thread.is_alive(), "serve left while a request was being answered"
         client.sendall(body)
         answer = b"".join(iter(lambda: client.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.0 200")

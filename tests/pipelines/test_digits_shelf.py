@@ -128,9 +128,11 @@ def test_a_publisher_killed_at_any_step_leaves_the_old_edition_or_the_new_one(
     for shelf in shelves:
         for edition in shelf.editions():
             assert edition.load()["numbers"][0] == edition.number
+            assert {file.name for file in edition.folder.iterdir()} == {"arrays.npz", "facts.json"}
         seen.append(shelf.require_newest().number)
         after = shelf.publish(numbers(3), FACTS)
         assert shelf.require_newest() == after
+        assert {file.name for file in after.folder.iterdir()} == {"arrays.npz", "facts.json"}
         assert not (shelf.folder / ".unfinished").exists()
     assert len(seen) > 8, "the hook no longer sees the file operations"
     assert seen == sorted(seen), "the pointer moved before the edition was there"
