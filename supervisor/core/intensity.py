@@ -27,13 +27,26 @@ def add_restart(
     return (*restarts, now_s)
 
 
-def too_many(restarts: tuple[float, ...], streak: int, max_restarts: int) -> bool:
-    """Is this one restart too many, by time or in a row?
+def limit_exceeded(
+    restarts: tuple[float, ...], streak: int, max_restarts: int, max_seconds: float | None
+) -> str | None:
+    """Return which limit this restart is over, in words; None when it is allowed.
 
     Restarts in a row count as well: with a backoff or a slow start longer than
     `max_seconds / max_restarts`, a window of time alone never fills.
 
-    >>> too_many((1.0, 2.0), 1, 2), too_many((1.0, 2.0, 3.0), 1, 2), too_many((9.0,), 3, 2)
-    (False, True, True)
+    Args:
+        restarts: the window, this restart included.
+        streak: restarts in a row without a healthy run, this one included; 0 to count only time.
+        max_restarts, max_seconds: the limit, as in `spec.SupervisorSpec` or `spec.Budget`.
+
+    >>> limit_exceeded((1.0, 2.0), 2, 2, 60.0)
+    >>> limit_exceeded((1.0, 2.0, 3.0), 1, 2, 60.0)
+    '2 restarts in 60s'
+    >>> limit_exceeded((9.0,), 2, 1, 5.0)
+    '1 restart in a row'
     """
-    return len(restarts) > max_restarts or streak > max_restarts
+    allowed = "1 restart" if max_restarts == 1 else f"{max_restarts} restarts"
+    if len(restarts) > max_restarts:
+        return allowed if max_seconds is None else f"{allowed} in {max_seconds:g}s"
+    return f"{allowed} in a row" if streak > max_restarts else None

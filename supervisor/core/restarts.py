@@ -14,7 +14,7 @@ from supervisor.core.actions import Release, ReportCode
 from supervisor.core.backoff import delay_s
 from supervisor.core.draft import Draft
 from supervisor.core.events import ExitReason
-from supervisor.core.intensity import add_restart, too_many
+from supervisor.core.intensity import add_restart, limit_exceeded
 from supervisor.core.spec import Strategy
 from supervisor.core.state import (
     BackingOff,
@@ -48,14 +48,30 @@ def decide(draft: Draft, child: Node, reason: ExitReason) -> bool:
         return False
     if not lets_begin(child):
         return False  # its supervisor goes down, or takes it along in a group restart
-    if isinstance(child, Segment) and _own_budget_is_used_up(draft, child, reason):
+    own_limit = _own_limit_exceeded(draft, child)
+    if own_limit is not None:
+        text = f"{reason}; its own budget of {own_limit} is used up"
+        draft.report(ReportCode.GAVE_UP, child, text)
         come_to_rest(draft, child, Ending.GAVE_UP)
         return False
-    restarts = add_restart(supervisor.state.restarts, draft.now_s, supervisor.spec.max_seconds)
-    if too_many(restarts, child.state.streak + 1, supervisor.spec.max_restarts):
-        _give_up(draft, supervisor, child, reason)
+    spec = supervisor.spec
+    restarts = add_restart(supervisor.state.restarts, draft.now_s, spec.max_seconds)
+    limit = limit_exceeded(restarts, child.state.streak + 1, spec.max_restarts, spec.max_seconds)
+    if limit is not None:
+        text = f"{child.path} {reason}; its limit of {limit} is used up"
+        draft.report(ReportCode.GAVE_UP, supervisor, text)
+        _give_up(draft, supervisor, child)
         return False
     return _restart(draft, supervisor, child, restarts, reason)
+
+
+def _own_limit_exceeded(draft: Draft, child: Node) -> str | None:
+    """Return the child's own limit if one more restart is over it; supervisors have none."""
+    budget = child.spec.budget if isinstance(child, Segment) else None
+    if budget is None:
+        return None
+    restarts = add_restart(child.state.restarts, draft.now_s, budget.max_seconds)
+    return limit_exceeded(restarts, 0, budget.max_restarts, budget.max_seconds)
 
 
 def come_to_rest(draft: Draft, node: Node, how: Ending) -> None:
@@ -79,25 +95,10 @@ def release_below(draft: Draft, supervisor: Supervisor) -> None:
 # ----------------------------------------------------------------------------------- giving up
 
 
-def _own_budget_is_used_up(draft: Draft, segment: Segment, reason: ExitReason) -> bool:
-    budget = segment.spec.budget
-    if budget is None:
-        return False
-    restarts = add_restart(segment.state.restarts, draft.now_s, budget.max_seconds)
-    if len(restarts) <= budget.max_restarts:
-        return False
-    text = f"{reason}; its own budget of {_limit(budget.max_restarts, budget.max_seconds)} is used"
-    draft.report(ReportCode.GAVE_UP, segment, text)
-    return True
-
-
-def _give_up(draft: Draft, supervisor: Supervisor, child: Node, reason: ExitReason) -> None:
+def _give_up(draft: Draft, supervisor: Supervisor, child: Node) -> None:
     """One restart too many: the supervisor goes down, or the root lets go of the child."""
-    spec = supervisor.spec
-    text = f"{child.path} {reason}; {_limit(spec.max_restarts, spec.max_seconds)} are used up"
-    draft.report(ReportCode.GAVE_UP, supervisor, text)
     come_to_rest(draft, child, Ending.GAVE_UP)
-    if supervisor.parent is None and spec.strategy is Strategy.ONE_FOR_ONE:
+    if supervisor.parent is None and supervisor.spec.strategy is Strategy.ONE_FOR_ONE:
         # Nobody depends on the offender, so everybody else goes on, with a window of their own.
         draft.put_supervisor(supervisor, replace(supervisor.state, failed=True, restarts=()))
         draft.report(ReportCode.PIPELINE_FAILED, supervisor, f"{child.path} was given up")
@@ -115,13 +116,8 @@ def _was_quiet(draft: Draft, supervisor: Supervisor) -> bool:
     phase = supervisor.state.phase
     if type(phase) is not Up:
         return False
-    quiet_since_s = max(phase.since_s, *supervisor.state.restarts[-1:], phase.since_s)
+    quiet_since_s = max((phase.since_s, *supervisor.state.restarts[-1:]))
     return draft.now_s - quiet_since_s >= supervisor.spec.backoff.reset_after_s
-
-
-def _limit(max_restarts: int, max_seconds: float | None) -> str:
-    window = "" if max_seconds is None else f" in {max_seconds:g}s"
-    return f"{max_restarts} restarts{window}"
 
 
 # ---------------------------------------------------------------------------------- restarting
