@@ -176,11 +176,13 @@ class Service:
     def _executor(self, store: Store, backend: Backend) -> Executor:
         declared = dict(segments_of(self._parcel.spec))
         segments = with_numbers(declared, self._ports(store, dict(port_names(declared))))
+        data = self._home.data(self._name)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Executor(
             backend=backend,
             segments=segments,
             places=Places(self._home.segment),
-            environment=self._parcel.environment,
+            environment={**self._parcel.environment, "PSUP_PIPELINE_DIR": str(data)},
             service_ports=for_peers(segments),
         )
 

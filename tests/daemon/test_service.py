@@ -205,7 +205,23 @@ def test_ports_are_the_same_over_launches_and_told_to_every_body(home):
     assert len(serve) == 2
     assert serve[0] == serve[1] > 0
     assert {order.service_ports["serve/http"] for order in orders} == {serve[0]}
-    assert {order.environment["WHO"] for order in orders} == {"ann"}
+
+
+def test_a_body_gets_the_launching_terminals_environment_and_where_it_is(home):
+    """What the person had, and the folder that the pipeline's segments share."""
+    given = []
+    start = home.cluster.backend.start
+
+    def spy(order):
+        given.append(order.environment)
+        start(order)
+
+    home.cluster.backend.start = spy
+    when_started(home, "p/train", terminate)
+    home.live()
+    data = home.root / "pipelines" / "p" / "data"
+    assert given == [{"WHO": "ann", "PSUP_PIPELINE_DIR": str(data)}] * 2
+    assert data.is_dir()
 
 
 def test_a_pipeline_that_somebody_runs_is_refused(home):
