@@ -31,6 +31,7 @@ NICE = {Criticality.BEST_EFFORT: 5, Criticality.NORMAL: 0, Criticality.CRITICAL:
 OOM_SCORE = {Criticality.BEST_EFFORT: 800, Criticality.NORMAL: 300, Criticality.CRITICAL: -500}
 KILL_TIMEOUT_S = 5.0
 KILL_CHECK_S = 0.002
+LINKS_OF_A_LEAF = 2
 MAKE_ATTEMPTS = 10
 HOST_LEAF = "psup-host"
 HELD_BY_KERNEL = frozenset({"memory", "cpu", "processes", "open_files"})
@@ -341,7 +342,9 @@ class CgroupEnclosure:
     def usage(self, body_pid: int) -> Usage:
         """Read the kernel's counters, and count open files process by process."""
         measured = self._hierarchy.usage(self.name)
-        open_files = sum(_open_files(pid) for pid in self.pids(body_pid))
+        del body_pid
+        somewhere = self._hierarchy.folders(self.name)[0]
+        open_files = sum(_open_files(pid) for pid in _pids_below(somewhere))
         return Usage(
             measured.memory_bytes,
             measured.peak_memory_bytes,
@@ -544,7 +547,9 @@ def _remove_folder(folder: FilePath) -> None:
 
 
 def _inner_folders(folder: FilePath) -> list[FilePath]:
-    """Return all folders below, deepest first."""
+    """Return all folders below, deepest first; a body may have made some."""
+    if folder.exists() and folder.stat().st_nlink == LINKS_OF_A_LEAF:  # nearly always; and cheap
+        return []
     return [
         FilePath(top) / name for top, names, _ in os.walk(folder, topdown=False) for name in names
     ]
@@ -553,16 +558,18 @@ def _inner_folders(folder: FilePath) -> list[FilePath]:
 def _members(hierarchy: Hierarchy, name: str) -> set[int]:
     pids: set[int] = set()
     for folder in hierarchy.folders(name):
-        for place in [folder, *_inner_folders(folder)]:
-            pids.update(_pids_in(place))
+        pids.update(_pids_below(folder))
     return pids
 
 
+def _pids_below(folder: FilePath) -> list[int]:
+    return [pid for place in (folder, *_inner_folders(folder)) for pid in _pids_in(place)]
+
+
 def _signal_members(folder: FilePath) -> None:
-    for place in [folder, *_inner_folders(folder)]:
-        for pid in _pids_in(place):
-            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-                os.kill(pid, signal.SIGKILL)
+    for pid in _pids_below(folder):
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def _pids_in(folder: FilePath) -> list[int]:

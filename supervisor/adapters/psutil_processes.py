@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-import weakref
 from collections.abc import Callable, Sequence
 
 import psutil
@@ -18,28 +17,36 @@ import psutil
 from supervisor.runtime.mark import VARIABLE
 
 SETTLED_S = 1.0
-SCAN_S = 2.0
-"""How long a stranger is passed over unseen: long enough to be cheap, short enough that a process
-that got its pid meanwhile is found."""
+SCAN_S = 30.0
+"""How long a stranger's pid is passed over: long enough to be cheap, far too short for a system to
+use up its pids and give that one to a process of ours."""
+MOST_KNOWN = 8192
 
 
 class Tokens:
     """Reads tokens out of environments, each process's once: reading is dear and they stay."""
 
     def __init__(self) -> None:
-        self._known: weakref.WeakKeyDictionary[psutil.Process, str] = weakref.WeakKeyDictionary()
+        self._known: dict[tuple[int, float], str] = {}
 
     def of(self, process: psutil.Process) -> str:
         """Return the token that a process carries, or ""; raises psutil.NoSuchProcess."""
-        known = self._known.get(process)
+        identity = (process.pid, process.create_time())
+        known = self._known.get(identity)
         if known is not None:
             return known
         try:
             token = process.environ().get(VARIABLE, "")
         except psutil.AccessDenied:  # another user's
             token = ""
+        except psutil.NoSuchProcess:  # said of the kernel's own threads, too: they have none
+            if not _lives(process):
+                raise
+            token = ""
         if _settled(process):
-            self._known[process] = token
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[identity] = token
         return token
 
 
@@ -55,22 +62,19 @@ class ProcessFamily:
         self._token = token
         self._tokens = tokens
         self._members: dict[int, psutil.Process] = {}
-        self._strangers: set[psutil.Process] = set()
+        self._strangers: set[int] = set()
         self._scanned_s = 0.0
 
     def find(self, body_pid: int) -> Sequence[int]:
         """Look again and return the living members; costs little when no process is new."""
         self._members = {pid: one for pid, one in self._members.items() if _lives(one)}
+        present = set(psutil.pids())
         if time.monotonic() - self._scanned_s > SCAN_S:
             self._scanned_s = time.monotonic()
             self._strangers.clear()
-        for process in psutil.process_iter():
-            if process.pid in self._members or process in self._strangers:
-                continue
-            if self._belongs(process, body_pid):
-                self._members[process.pid] = process
-            elif _settled(process):
-                self._strangers.add(process)
+        self._strangers &= present
+        for pid in sorted(present - self._strangers - self._members.keys()):
+            self._consider(pid, body_pid)
         return sorted(self._members)
 
     def resident_bytes(self) -> int:
@@ -101,16 +105,25 @@ class ProcessFamily:
             except psutil.NoSuchProcess:
                 continue
 
-    def _belongs(self, process: psutil.Process, body_pid: int) -> bool:
+    def _consider(self, pid: int, body_pid: int) -> None:
         try:
-            return _lives(process) and (
-                process.pid == body_pid
-                or self._tokens.of(process) == self._token
-                or process.ppid() in self._members
-                or os.getsid(process.pid) == body_pid
-            )
+            process = psutil.Process(pid)
+            if not _lives(process):
+                return
+            if self._belongs(process, body_pid):
+                self._members[pid] = process
+            elif _settled(process):
+                self._strangers.add(pid)
         except (psutil.Error, ProcessLookupError):  # it ended while we looked
-            return False
+            return
+
+    def _belongs(self, process: psutil.Process, body_pid: int) -> bool:
+        return (
+            process.pid == body_pid
+            or self._tokens.of(process) == self._token
+            or process.ppid() in self._members
+            or os.getsid(process.pid) == body_pid
+        )
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> float:
         total = 0.0
@@ -146,10 +159,7 @@ class PsutilProcesses:
 
 def _settled(process: psutil.Process) -> bool:
     """Whether a process is old enough to have executed what it was forked for."""
-    try:
-        return time.time() - process.create_time() > SETTLED_S
-    except psutil.NoSuchProcess:
-        return False
+    return time.time() - process.create_time() > SETTLED_S
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -33,7 +33,7 @@ from supervisor.core.events import Exited, ExitKind, ExitReason, Ready, Started,
 from supervisor.runtime.mark import Mark
 from supervisor.runtime.ports import Enclosure, Limiter, StartOrder, Usage
 
-LOG_CHECK_S = 1.0
+LOG_CHECK_S = 2.0
 LOG_STORM_CHECK_S = 0.02
 OOM_CHECK_S = 0.01
 OOM_CHECKS = 50

@@ -18,7 +18,7 @@ from supervisor.runtime.ports import Enclosure, Usage
 REPORT_S = 5.0
 FIRST_S = 0.5
 WORDS_S = 1.0
-ENFORCING_S = 0.04
+ENFORCING_S = 0.05
 SAMPLED_BY_ENCLOSURE = ("memory", "processes")
 
 
