@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 
 from supervisor.adapters.cgroup_limiter import CgroupLimiter, find_hierarchy
 from supervisor.adapters.psutil_processes import PsutilProcesses
 from supervisor.adapters.rlimit_limiter import RlimitLimiter
 from supervisor.cell import Cell
-from supervisor.core.spec import Path
+from supervisor.core.spec import Path, SegmentSpec
 from supervisor.errors import QuotaUnenforceable
 from supervisor.runtime.ports import Limiter
 
@@ -43,6 +44,13 @@ def home_scope(home: str | None = None) -> str:
     return hashlib.sha256(str(folder).encode()).hexdigest()[:10]
 
 
+def sweep_node(
+    pipeline: str, keep: Mapping[Path, int], *, scope: str | None = None
+) -> Sequence[str]:
+    """Remove what dead cells of a pipeline left on this node; see `Limiter.sweep`."""
+    return make_limiter(scope=scope).sweep(pipeline, keep)
+
+
 class LocalCell(Cell):
     """A cell whose limiter is chosen where it is constructed.
 
@@ -64,3 +72,13 @@ class LocalCell(Cell):
         scope = home_scope() if scope is None else scope
         limiter = make_limiter(mode=mode, scope=scope)
         super().__init__(path, limiter=limiter, run_folder=run_folder, node=node, scope=scope)
+
+    def clear(self) -> None:
+        """End whatever lives of this path in other cells left behind; for a cell without a life.
+
+        Raises:
+            OSError, TimeoutError: something is still there.
+        """
+        spec = SegmentSpec(self.path.rpartition("/")[2])
+        # To enclose a life ends the leftovers of earlier ones first; this one never begins.
+        self._limiter.enclose(self.path, 0, spec, f"{self.path}#0").remove()
