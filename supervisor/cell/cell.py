@@ -62,10 +62,13 @@ class Cell:
             order: a StartOrder, as `order_to_json` writes it.
 
         Raises:
-            Refused: another incarnation lives, or this one is older than one seen before.
+            Refused: another incarnation lives, this one is older than one seen before, or the
+                cell is closed.
         """
         start = order_from_json(order)
         with self._lock:
+            if not self._keeper.works:
+                raise Refused(f"the cell of {self.path} is closed")
             if start.incarnation == self._newest:
                 return
             if start.incarnation < self._newest:
@@ -123,7 +126,7 @@ class Cell:
             }
 
     def close(self) -> None:
-        """Kill the body, remove what was made for it, and send watchers home."""
+        """Kill the body, remove what was made for it, send watchers home; again does nothing."""
         with self._lock:
             life = self._life
         if life is not None and self._keeper.works:

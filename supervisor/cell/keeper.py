@@ -77,13 +77,20 @@ class Keeper:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake_fd, select.POLLIN)
         self._over = False
+        self._closing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._guard, name=f"psup-cell {name}", daemon=True)
         self._thread.start()
 
     def post(self, call: Call) -> None:
-        """Have something done in the keeper's thread, soon; from any thread."""
-        self._posted.append(call)
-        os.eventfd_write(self._wake_fd, 1)
+        """Have something done in the keeper's thread, soon; from any thread.
+
+        Nothing is done any more once the keeper is closed: there is nothing left to do it to.
+        """
+        with self._closing:  # the descriptor's number may soon be another's
+            if not self._closed:
+                self._posted.append(call)
+                os.eventfd_write(self._wake_fd, 1)
 
     @property
     def works(self) -> bool:
@@ -101,10 +108,13 @@ class Keeper:
             self._poll.unregister(fd)
 
     def close(self) -> None:
-        """End the thread, after everything posted before was done."""
+        """End the thread, after everything posted before was done; again changes nothing."""
         self.post(self._finish)
         self._thread.join()
-        os.close(self._wake_fd)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                os.close(self._wake_fd)
 
     def _finish(self) -> None:
         self._over = True

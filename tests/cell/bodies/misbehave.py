@@ -98,7 +98,7 @@ def spill(ctx):
 
 
 def chatter(ctx):
-    for number in range(200_000):
+    for number in range(110_000):
         print(number, "some words that fill the log of this life")
     print("the last line")
 
