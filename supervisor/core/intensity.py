@@ -38,7 +38,8 @@ def limit_exceeded(
     Args:
         restarts: the window, this restart included.
         streak: restarts in a row without a healthy run, this one included; 0 to count only time.
-        max_restarts, max_seconds: the limit, as in `spec.SupervisorSpec` or `spec.Budget`.
+        max_restarts: restarts allowed, >= 0.
+        max_seconds: the window, as in `add_restart`.
 
     >>> limit_exceeded((1.0, 2.0), 2, 2, 60.0)
     >>> limit_exceeded((1.0, 2.0, 3.0), 1, 2, 60.0)

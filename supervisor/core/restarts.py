@@ -85,10 +85,12 @@ def come_to_rest(draft: Draft, node: Node, how: Ending) -> None:
 
 
 def release_below(draft: Draft, supervisor: Supervisor) -> None:
-    """Give back the cells of all segments below a supervisor that stays down."""
+    """Give back the cells of all segments below a supervisor that stays down.
+
+    Those that had come to rest before gave theirs back then.
+    """
     for node in subtree(supervisor):
-        # Those that came to rest before gave theirs back then; others never had one.
-        if isinstance(node, Segment) and type(node.state.phase) is Idle and node.state.incarnation:
+        if isinstance(node, Segment) and type(node.state.phase) is Idle:
             draft.actions.append(Release(node.path, node.state.incarnation))
 
 
