@@ -20,6 +20,7 @@ from supervisor.config.shapes import (
     Anything,
     Cores,
     Duration,
+    Failure,
     Flag,
     Json,
     Number,
@@ -144,7 +145,7 @@ RESTART_TYPE = Key(
         },
     ),
     "`permanent`: after every exit; `transient`: after a failure; `temporary`: never.",
-    "`transient` for a task, `permanent` for a service and a supervisor",
+    "`transient` for a task, `permanent` for a service",
     ("policy", "when"),
 )
 
@@ -208,10 +209,7 @@ RESTART = Record(
         ),
         "never_on": Key(
             ListOf(
-                Text(
-                    "an exception type such as `ValueError`, or an exit code from 1 to 255",
-                    f"{_IDENTIFIERS}|[1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]",
-                ),
+                Failure(),
                 "a list of exception types and exit codes, `[ValueError, 2]`",
                 unique=True,
             ),
@@ -224,7 +222,17 @@ RESTART = Record(
 )
 
 SUPERVISOR_RESTART = Record(
-    "supervisor_restart", {"type": RESTART_TYPE, "backoff": _BACKOFF_KEY}, short="type"
+    "supervisor_restart",
+    {
+        "type": replace(
+            RESTART_TYPE,
+            doc="`permanent`: it is started again; `temporary`: it stays down. Giving up is a clean"
+            " end, as in OTP, so `transient` stays down too.",
+            default=f"`{_SUPERVISOR.restart}`",
+        ),
+        "backoff": _BACKOFF_KEY,
+    },
+    short="type",
 )
 
 QUOTA = Record(

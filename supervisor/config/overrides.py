@@ -15,7 +15,7 @@ from dataclasses import replace
 from supervisor.config.document import Entry, Items, Node, Scalar, Table
 from supervisor.config.keys import ROOT, SEGMENT, SUPERVISOR
 from supervisor.config.names import Names, UnclearNameError, is_supervisor, names_of
-from supervisor.config.problems import Mark, closest, listed, shown
+from supervisor.config.problems import Findings, Mark, closest, listed, shown
 from supervisor.config.records import Record
 from supervisor.config.scalars import AmbiguousError, plain_value
 from supervisor.config.shapes import INVALID, Reading, Shape, ticked
@@ -126,7 +126,10 @@ def _value(text: str, mark: Mark, reading: Reading, *, as_text: bool) -> Node | 
         return Scalar(text, mark, literal=True)
     if text[0] not in "[{\"'":
         return Scalar(text, mark, plain=True, literal=True)
-    node = parse_value(text, mark.file, reading.findings)
+    findings = Findings()
+    node = parse_value(text, mark.file, findings)
+    for problem in findings.errors:
+        reading.findings.error(replace(problem, mark=mark))
     return _literal(node, mark) if node is not None else None
 
 

@@ -267,7 +267,7 @@ class Record:
         for name in self.required:
             if name not in table.entries:
                 reading.error(table, key, f"the key `{name}` is missing")
-        chosen = [name for name in self.choice if name in table.entries]
+        chosen = [name for name in table.entries if name in self.choice]
         if len(chosen) > 1:
             second = table.entries[chosen[1]].key_mark
             found, allowed = " and ".join(map(shown, chosen)), f"one of {listed(self.choice)}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from supervisor.config.document import Items, Node, Scalar, Table, describe
 from supervisor.config.problems import Findings, Mark, Problem, closest, listed, shown
@@ -144,10 +144,11 @@ class Text:
     def schema(self) -> Json:
         if not self.pattern:
             return {"type": ["string", "number", "boolean"]}
-        return {
-            "type": ["string", "number", "boolean"],
-            "anyOf": [{"pattern": f"^(?:{self.pattern})$"}, VARIABLE_SCHEMA],
-        }
+        choices: list[Json] = [{"type": "string", "pattern": f"^(?:{self.pattern})$"}]
+        for typed, example in (("number", "1"), ("boolean", "true")):
+            if re.fullmatch(self.pattern, example):
+                choices.append({"type": typed})
+        return {"anyOf": [*choices, VARIABLE_SCHEMA]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,7 @@ class Duration:
             return INVALID
         if text in self.words:
             return self.words[text]
-        if self.bare_seconds and re.fullmatch("[1-9][0-9]{0,8}", text):
+        if self.bare_seconds and re.fullmatch("0|[1-9][0-9]{0,8}", text, re.ASCII):
             text += "s"
         try:
             duration_s = parse_duration(text)
@@ -377,6 +378,27 @@ class Port:
     def schema(self) -> Json:
         number = {"type": "integer", "minimum": 1, "maximum": 65535}
         return {"anyOf": [{"const": "auto"}, number, VARIABLE_SCHEMA]}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What may end a body: the name of an exception type, or an exit code; both as text."""
+
+    expected: str = "an exception type such as `ValueError`, or an exit code from 1 to 255"
+    types: ClassVar[str] = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+
+    def read(self, node: Node, key: str, reading: Reading) -> Any:
+        text = _scalar_text(node, key, reading, self)
+        if text is INVALID or re.fullmatch(self.types, text, re.ASCII):
+            return text
+        if re.fullmatch("[1-9][0-9]{0,2}", text, re.ASCII) and int(text) <= 255:
+            return text
+        return reading.refuse(node, key, self)
+
+    def schema(self) -> Json:
+        code = {"type": "integer", "minimum": 1, "maximum": 255}
+        exception = {"type": "string", "pattern": f"^{self.types}$"}
+        return {"anyOf": [exception, code, VARIABLE_SCHEMA]}
 
 
 @dataclass(frozen=True, slots=True)
