@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 
+from supervisor.cli.arguments import examples
+from supervisor.cli.render import say
 from supervisor.errors import SupervisorError
 
 LONGEST_NAME = 63
@@ -106,7 +108,7 @@ def answer(ctx: Context) -> None:
 '''
 
 
-@click.command()
+@click.command(epilog=examples("psup init", "psup init ~/projects/dice", "psup init ."))
 @click.argument(
     "folder", default="my-pipeline", type=click.Path(file_okay=False, path_type=Path), nargs=1
 )
@@ -114,13 +116,7 @@ def init(folder: Path) -> None:
     """Write a small working pipeline into FOLDER (default: my-pipeline).
 
     Two tasks and a service, with a comment for each idea. Nothing is overwritten.
-
-    \b
-    Examples:
-      psup init
-      psup init ~/projects/dice
-      psup init .
-    """  # noqa: D301  # click reads \b as "keep these lines"
+    """
     files = _contents(folder)
     _refuse_to_overwrite(folder, files)
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +125,7 @@ def init(folder: Path) -> None:
         with (folder / name).open("x", encoding="utf-8") as file:
             file.write(text)
         click.echo(folder / name)
-    click.echo(_what_next(folder), err=True)
+    say(_what_next(folder))
 
 
 def _contents(folder: Path) -> dict[str, str]:

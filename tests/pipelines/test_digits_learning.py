@@ -115,14 +115,24 @@ def trained(data: Path) -> list[str]:
 def test_a_training_that_crashed_continues_to_the_same_model(
     context: Contexts, data: Path, undisturbed: str
 ) -> None:
-    """Two epochs, an exception, and the next life does the other three."""
+    """An exception in the second epoch, and the next life goes on after the first."""
     with pytest.raises(InjectedCrash, match="bad batch"):
         train(context(**SMALL, crash="bad batch"))
     assert trained(data) == []
     second = context(**SMALL)
     train(second)
-    assert [done for done, _ in second.reports] == [3, 4, 5]
+    assert [done for done, _ in second.reports] == [2, 3, 4, 5]
     assert trained(data) == [undisturbed]
+
+
+def test_a_fault_strikes_in_every_life_however_little_is_left(
+    context: Contexts, data: Path
+) -> None:
+    """A training that always crashes never finishes by resuming."""
+    for _ in range(2 * SMALL["epochs"]):
+        with pytest.raises(InjectedCrash):
+            train(context(**SMALL, crash="bad batch"))
+    assert trained(data) == []
 
 
 def test_a_training_that_was_stopped_publishes_nothing_and_continues(

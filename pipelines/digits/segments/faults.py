@@ -76,6 +76,8 @@ class Faults:
     def _leak(self, ctx: Context) -> None:
         """Hold memory in steps. `bytearray` writes its zeros, so every page counts at once."""
         held = 0
+        if self.leak_bytes:
+            ctx.logger.warning("leaking up to %d MiB", self.leak_bytes // 1024**2)
         while held < self.leak_bytes and not ctx.stopping.is_set():
             block = bytearray(min(LEAK_STEP_BYTES, self.leak_bytes - held))
             self._held.append(block)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRAINING_SEED = 7
 FAULTS_AFTER_EPOCHS = 2
-"""Epochs of each life that go well before `faults.py` strikes: a checkpoint is worth something."""
+"""In this epoch of each life `faults.py` strikes, or in the last one if there are fewer left."""
 
 
 def baseline(ctx: Context) -> None:
@@ -52,15 +52,15 @@ def train(ctx: Context) -> None:
     data = read_features(ctx.data)
     checkpoint = Path(ctx.checkpoint) / "training.pickle"
     training = _resume(ctx, checkpoint, data.digest) or _begin(ctx, data.digest)
-    first = training.epochs_done
+    faults_due = min(training.epochs_done + FAULTS_AFTER_EPOCHS, epochs)
     with threadpool_limits(limits=1), Faults(ctx.params) as faults:
         while training.epochs_done < epochs:
             _leave_if_asked(ctx, training.epochs_done, epochs)
             training.learn_epoch(data)
+            if training.epochs_done == faults_due:
+                faults.strike(ctx)
             write_durably(checkpoint, pickle.dumps(training))
             ctx.progress(training.epochs_done, epochs)
-            if training.epochs_done - first == FAULTS_AFTER_EPOCHS:
-                faults.strike(ctx)
     edition = _publish(ctx, training.model(), data, made_by="train")
     checkpoint.unlink(missing_ok=True)
     ctx.status(_summary(edition))
