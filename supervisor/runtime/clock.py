@@ -71,8 +71,9 @@ class SteadyClock:
         elif last is None:
             now_s = wall_now_s
         else:
-            now_s = last.at_s + max(0.0, wall_now_s - last.wall_s)
-        # The boot clock itself can jump back within one boot: a container may be given its own.
+            now_s = last.at_s + wall_now_s - last.wall_s
+        # The wall clock may claim to be earlier than it was, and the boot clock itself can jump
+        # back within one boot: a container may be given its own.
         if last is not None:
             now_s = max(now_s, last.at_s)
         return cls(now_s - booted_s, boot_id, boot_clock_s)

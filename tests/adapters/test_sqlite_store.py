@@ -230,6 +230,14 @@ def test_a_busy_file_is_opened_with_patience(home, monkeypatch):
     assert list_pipelines(home) == {}
 
 
+def test_opening_a_file_that_is_up_to_date_waits_for_nobody(home, store):
+    """A second pipeline is opened, and pipelines are listed, while the first is being written."""
+    with closing(sqlite3.connect(home / "state.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        open_store(home, "scripts").close()
+        assert set(list_pipelines(home)) == {"digits"}
+
+
 def test_a_lock_that_stays_is_named(home, store, monkeypatch):
     """When another writer does not let go, the error says what to look for, and nothing is lost."""
     monkeypatch.setattr(sqlite_store, "_PATIENCE_S", 0.05)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor.adapters.sqlite_store import open_store
+from supervisor.cli import asking
 from supervisor.cli.asking import ask, wait_for_answer
 from supervisor.cli.store_reader import StoreReader
 from supervisor.core.actions import Answer
@@ -119,6 +120,18 @@ def test_a_last_answer_counts(file, store, child):
     store.save(Commit(at_s=2.0, answers=[Answer(request, True, "ok", "down")]))
     store.disown()
     end(child)
+    assert wait_for_answer(file, request, timeout_s=60.0).ok is True
+
+
+def test_an_answer_between_two_looks_counts(file, store, child):
+    """A daemon that answers and ends just after a look is not taken for one that never answered."""
+    owned_by(store, child, parent_pid=2**22 + 1)
+    request = ask(file, "down", "digits")
+    with StoreReader(file) as reader:
+        unanswered = reader.request(request)
+        store.save(Commit(at_s=2.0, answers=[Answer(request, True, "ok", "down")]))
+        end(child)
+        asking._check_life(reader, unanswered)
     assert wait_for_answer(file, request, timeout_s=60.0).ok is True
 
 
