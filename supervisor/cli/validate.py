@@ -69,7 +69,8 @@ def validate(file: Path, *, settings: tuple[str, ...], as_json: bool) -> int:
         if as_json:
             click.echo(json.dumps(_invalid_json(file, invalid), indent=2))
         else:
-            click.echo(invalid.message)
+            click.echo("\n".join(map(str, invalid.problems)))
+            say(f"psup: {invalid.summary}")
         return EXIT_USAGE
     from supervisor.daemon.node import make_limiter
 
@@ -80,8 +81,8 @@ def validate(file: Path, *, settings: tuple[str, ...], as_json: bool) -> int:
     for line in (*_tree_lines(loaded.spec), "", *quota_lines(loaded.spec, holds)):
         click.echo(line)
     for warning in loaded.warnings:
-        say(f"warning: {warning}")
-    say(f"{file}: valid")
+        say(f"psup: warning: {warning}")
+    say(f"psup: {file} is valid")
     return EXIT_OK
 
 

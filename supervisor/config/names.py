@@ -39,19 +39,21 @@ class Names:
     Args:
         root: the pipeline's name.
         nodes: path -> the node as it stands in the file; the root first.
+        by_last_part: name -> the paths that end in it.
     """
 
     root: str
     nodes: Mapping[Path, Node]
+    by_last_part: Mapping[str, Sequence[Path]]
 
     def segments_below(self, path: Path) -> tuple[Path, ...]:
         """Return the segments that a node stands for: itself, or all below a supervisor."""
         if not is_supervisor(self.nodes[path]):
             return (path,)
         return tuple(
-            below
-            for below, node in self.nodes.items()
-            if below.startswith(f"{path}/") and not is_supervisor(node)
+            "/".join((path, *parts))
+            for parts, node in _walk(self.nodes[path], ())
+            if not is_supervisor(node)
         )
 
     def find(self, name: str, siblings_of: Path = "") -> Path:
@@ -69,14 +71,14 @@ class Names:
         for path in (*exact, name, f"{self.root}/{name}"):
             if path in self.nodes:
                 return path
-        same_end = [path for path in self.nodes if path.endswith(f"/{name}")]
+        same_last = self.by_last_part.get(name.rpartition("/")[2], ())
+        same_end = [path for path in same_last if path.endswith(f"/{name}")]
         if len(same_end) == 1:
             return same_end[0]
         if same_end:
             raise UnclearNameError("several nodes have that name", allowed=listed(same_end))
-        last_parts = dict.fromkeys(path.rpartition("/")[2] for path in self.nodes)
         below_root = [path.removeprefix(f"{self.root}/") for path in self.nodes]
-        known = below_root if "/" in name else last_parts
+        known = below_root if "/" in name else self.by_last_part
         raise UnclearNameError("no node has that name", suggestion=closest(name, known))
 
 
@@ -88,7 +90,11 @@ def names_of(root: Table, name: str) -> Names:
         name: the pipeline's name.
     """
     name = name.replace("/", "-")
-    return Names(name, {"/".join((name, *parts)): node for parts, node in _walk(root, ())})
+    nodes = {"/".join((name, *parts)): node for parts, node in _walk(root, ())}
+    by_last_part: dict[str, list[Path]] = {}
+    for path in nodes:
+        by_last_part.setdefault(path.rpartition("/")[2], []).append(path)
+    return Names(name, nodes, by_last_part)
 
 
 def is_supervisor(node: Node) -> bool:

@@ -47,7 +47,8 @@ class Policies:
 
     folder: Path
     reading: Reading
-    _read: dict[str, Table | None] = field(default_factory=dict)
+    _files: dict[str, Traversable | None] = field(default_factory=dict)  # None: there is none
+    _read: dict[str, Table | None] = field(default_factory=dict)  # None: it is wrong
 
     def find(self, name: str, mark: Mark, key: str) -> Table | None:
         """Return the settings of a policy; None after a problem was reported.
@@ -57,17 +58,20 @@ class Policies:
             mark: where it is named, for the problem that there is none.
             key: the key path there.
         """
-        file = self._file(name, mark, key)
+        if name not in self._files:
+            self._files[name] = self._file(name, mark, key)
+        file = self._files[name]
         if file is None:
-            known, message = self.names(), "no policy has that name"
-            meant = ticked(closest(name, known))
-            self.reading.error(
-                mark, key, message, found=shown(name), allowed=listed(known), suggestion=meant
-            )
+            self._refuse(name, mark, key)
             return None
         if name not in self._read:
             self._read[name] = self._settings(file)
         return self._read[name]
+
+    def _refuse(self, name: str, mark: Mark, key: str) -> None:
+        known, message = self.names(), "no policy has that name"
+        found, allowed, meant = shown(name), listed(known), ticked(closest(name, known))
+        self.reading.error(mark, key, message, found=found, allowed=allowed, suggestion=meant)
 
     def names(self) -> Sequence[str]:
         """Return the names of all policies, the pipeline's own and the shipped ones."""

@@ -81,9 +81,14 @@ class InvalidPipeline(SpecError):
     """A pipeline cannot be launched as it is written; carries every problem that was found."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([*map(str, problems), count]))
         self.problems = tuple(problems)
+        super().__init__("\n".join([f"{self.summary}:", *map(str, problems)]))
+
+    @property
+    def summary(self) -> str:
+        """Return how many problems there are, as the end or the head of a list of them."""
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        return f"the pipeline cannot be launched, {count}"
 
 
 @dataclass(slots=True)

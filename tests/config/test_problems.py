@@ -54,4 +54,6 @@ def test_the_error_carries_every_problem_and_the_exit_code_of_usage():
         findings.raise_errors()
     assert isinstance(caught.value, SpecError)
     assert caught.value.exit_code == EXIT_USAGE
-    assert caught.value.message == "f:1:1: first\nf:2:1: second\n2 problems"
+    assert caught.value.message == (
+        "the pipeline cannot be launched, 2 problems:\nf:1:1: first\nf:2:1: second"
+    )

@@ -31,14 +31,14 @@ def test_a_valid_file_is_summed_up(run, folder):
         ["example", "rest_for_one,", "gives", "up", "beyond", "7", "restarts", "in", "2m"]
     )
     assert "    train   transient task, policy house, after batch/ingest, memory 2GiB" in out
-    assert err.endswith("pipeline.yaml: valid\n")
+    assert err.endswith("pipeline.yaml is valid\n")
 
 
 def test_all_problems_are_printed_with_exit_code_2(run, folder):
-    """One line each on stdout, then their number."""
+    """One line each on stdout, their number on stderr."""
     (folder / "pipeline.yaml").write_text(one_segment("run: steps\nkind: job"))
     code, out, err = run("validate", str(folder / "pipeline.yaml"))
-    assert (code, err) == (2, "")
+    assert (code, err) == (2, "psup: the pipeline cannot be launched, 2 problems\n")
     assert out.splitlines() == [
         (
             f"{folder}/pipeline.yaml:4:10: children.s.run: a wrong value"
@@ -48,7 +48,6 @@ def test_all_problems_are_printed_with_exit_code_2(run, folder):
             f"{folder}/pipeline.yaml:5:11: children.s.kind: a wrong value"
             " (found `job`, expected `task` or `service`; did you mean `task`?)"
         ),
-        "2 problems",
     ]
 
 
