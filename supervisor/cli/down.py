@@ -33,7 +33,7 @@ def _chosen(rows: Sequence[PipelineRow], wanted: Sequence[str], *, everything: b
     """Return the pipelines to take down: the named ones, all, or the only one there is."""
     if wanted:
         return resolve_pipelines(wanted, [row.name for row in rows])
-    up = [row.name for row in rows if row.owner is not None or row.state != "down"]
+    up = [row.name for row in rows if row.owner is not None]
     if len(up) > 1 and not everything:
         raise click.UsageError(f"{listing(up)} are up; name one, or use --all")
     return up
@@ -64,7 +64,7 @@ def _take_down(home: Home, names: Sequence[str], timeout_s: float | None) -> Non
 
 def _tell_end(reader: StoreReader, name: str) -> None:
     row = reader.pipeline(name)
-    if row.state != "down":
+    if row.owner is not None:  # who leaves in order gives the pipeline back last
         raise SupervisorError(
             f"the daemon of {name} ended before everything was down",
             hint=f"psup launch {row.info.get('file', 'FILE')}, then psup down {name} again",
@@ -101,7 +101,7 @@ def down(
         rows = launched(reader)
     wanted = (*pipelines, pipeline) if pipeline else pipelines
     names = _chosen(rows, wanted, everything=everything)
-    resting = [row.name for row in rows if row.state == "down" and row.owner is None]
+    resting = [row.name for row in rows if row.owner is None]
     going = [name for name in names if name not in resting]
     for name in names:
         if name in resting:

@@ -13,6 +13,7 @@ from supervisor.errors import EXIT_DEGRADED, EXIT_ERROR, EXIT_GAVE_UP, EXIT_OK
 
 _AT_REST = frozenset({"stopped", "done", "failed", "gave_up", "dropped"})
 _AILING = {"backoff": EXIT_DEGRADED, "failed": EXIT_DEGRADED, "gave_up": EXIT_GAVE_UP}
+_VERBS = {"backoff": "has ended", "failed": "has failed", "gave_up": "has given up"}
 
 
 class Outcome(NamedTuple):
@@ -59,7 +60,7 @@ def _came_up(node: Node, *, is_new: bool) -> Outcome | None:
     if not is_new:
         return None
     if state in _AILING:
-        return Outcome(_AILING[state], f"is in {_words(node)}")
+        return Outcome(_AILING[state], _words(node))
     life = f"life {node['incarnation']}, pid {node['pid']}"
     came = {"running": f"is running ({life})", "done": "has completed"}
     return Outcome(EXIT_OK, came[state]) if state in came else None
@@ -71,17 +72,17 @@ def _branch_came_up(node: Node, *, is_new: bool) -> Outcome | None:
     if not is_new or any(below["state"] == "starting" for below in walk(node)):
         return None
     if node["state"] in _AILING:
-        return Outcome(_AILING[node["state"]], f"is in {_words(node)}")
+        return Outcome(_AILING[node["state"]], _words(node))
     if node["phase"] != "up":
         return None
     ailing = [below for below in walk(node) if below["state"] in _AILING]
     if ailing:
         worst = max(_AILING[below["state"]] for below in ailing)
-        return Outcome(worst, f"is up, but {ailing[0]['name']} is in {_words(ailing[0])}")
+        return Outcome(worst, f"is up, but {ailing[0]['name']} {_words(ailing[0])}")
     return Outcome(EXIT_OK, "is up, with everything below")
 
 
 def _words(node: Node) -> str:
     planned = node["next"]["text"] if node["next"] else ""
     words = " → ".join(part for part in (node["cause"], planned) if part)
-    return f"{node['state']}: {words}" if words else str(node["state"])
+    return f"{_VERBS[node['state']]}: {words}"

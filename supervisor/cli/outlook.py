@@ -36,11 +36,6 @@ _DEADLINES = {
 """Phase -> what its deadline brings, in words, and the field that holds it."""
 
 
-def stop_cause(why: str) -> str:
-    """Return why a node is being stopped."""
-    return _STOP_CAUSES.get(why, why)
-
-
 def restarts(spec: Json, state: Json, parent: tuple[Json, Json] | None, now_s: float) -> Json:
     """Return the restart account that limits a node: its own budget, else its supervisor's.
 
@@ -87,8 +82,19 @@ def limit_words(account: Json) -> str:
     '5 restarts in 1h'
     """
     window_s = account["window_s"]
+    if not account["allowed"]:
+        return "no restart"
     allowed = count(account["allowed"], "restart")
     return f"{allowed} in {span(window_s)}" if window_s is not None else f"{allowed} in a row"
+
+
+def used_up(account: Json) -> str:
+    """Return why a limit ended something.
+
+    >>> used_up({"allowed": 3, "window_s": 60.0}), used_up({"allowed": 0, "window_s": None})
+    ('3 restarts in 60s used up', 'no restart allowed')
+    """
+    return f"{limit_words(account)} {'used up' if account['allowed'] else 'allowed'}"
 
 
 def last_exit(reason: Json | None, evidence: Json) -> dict[str, Any] | None:
@@ -153,15 +159,16 @@ def cause(node: Json, state: Json) -> str:
     """Return the short reason for a node's present state; "" when the state says it all."""
     phase = state["phase"]
     if phase in ("supervisor_ended", "supervisor_backing_off") or state.get("failed"):
-        return f"gave up: {limit_words(node['restarts'])} used up"
+        return f"gave up: {used_up(node['restarts'])}"
     if phase == "waiting":
         names = [path.rpartition("/")[2] for path in node["waits_for"]]
         return f"waits for {listing(names)}" if names else "waits for its supervisor"
     words = ""
     if phase in ("idle", "down"):
-        words = "not its turn yet" if state.get("wanted", True) else "stop requested"
+        words = _cause_of_rest(node) if state.get("wanted", True) else "stop requested"
     elif "why" in state:
-        words = stop_cause(state["why"])
+        is_root = "/" not in node["path"]
+        words = "down requested" if is_root else _STOP_CAUSES.get(state["why"], state["why"])
     elif phase == "recycling":
         words = "restarts a group"
     elif state.get("how") == "dropped":
@@ -171,6 +178,11 @@ def cause(node: Json, state: Json) -> str:
     elif phase in ("starting", "running"):
         words = _cause_of_life(node, phase)
     return words
+
+
+def _cause_of_rest(node: Json) -> str:
+    names = [path.rpartition("/")[2] for path in node["waits_for"]]
+    return f"its turn comes after {listing(names)}" if names else "not its turn yet"
 
 
 def progress_words(progress: Json) -> str:
@@ -212,4 +224,4 @@ def _why_gave_up(spec: Json, state: Json, account: Json) -> str:
     detail = str(reason.get("detail") or "")
     if {detail, detail.partition(":")[0]} & set(spec.get("never_on") or ()):
         return "never_on says not to retry"
-    return f"{limit_words(account)} used up"
+    return used_up(account)

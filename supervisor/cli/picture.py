@@ -107,7 +107,8 @@ def view(reader: StoreReader, pipeline: PipelineRow) -> View:
             for row in rows
             if row.kind != "supervisor"
         }
-    artist = _Artist({row.path: row for row in rows}, now_s, wall_s)
+    by_path = {row.path: row for row in rows}
+    artist = _Artist(by_path, now_s, wall_s, is_down=pipeline.state == "down")
     artist.lives, artist.before, artist.samples, artist.ports = lives, before, samples, ports
     root = artist.draw(rows[0])
     root.update(_pipeline_facts(pipeline))
@@ -124,6 +125,8 @@ def walk(node: Node) -> Iterator[Node]:
 def health(view: View) -> int:
     """Return the exit code that says how a pipeline is; finished and stopped nodes are healthy."""
     states = {node["state"] for node in walk(view.root)}
+    if view.row.state == "down":
+        return EXIT_DEGRADED
     if "gave_up" in states:
         return EXIT_GAVE_UP
     if view.root["daemon_pid"] is None or view.root["state"] != "running":
@@ -170,17 +173,22 @@ class _Artist:
     samples: Mapping[str, SampleRow]
     ports: Mapping[str, int]
 
-    def __init__(self, rows: dict[str, NodeRow], now_s: float, wall_s: float) -> None:
+    def __init__(
+        self, rows: dict[str, NodeRow], now_s: float, wall_s: float, *, is_down: bool
+    ) -> None:
         self.rows = rows
         self._now_s = now_s
         self._wall_s = wall_s
+        self._is_down = is_down
         self._planned: dict[str, Json | None] = {}
+        self._resting: dict[str, str] = {}
         self._children: dict[str, list[NodeRow]] = {}
         for row in rows.values():
             self._children.setdefault(row.parent, []).append(row)
 
     def draw(self, row: NodeRow) -> Node:
         """Return the documented shape of a node and of everything below it."""
+        self._resting[row.path] = self._rests_because(row)
         children = [self.draw(child) for child in self._children.get(row.path, ())]
         node = self._common(row)
         if row.kind == "supervisor":
@@ -188,6 +196,9 @@ class _Artist:
         else:
             self._finish_segment(node, row)
         node["cause"] = outlook.cause(node, row.state)
+        reason = self._resting[row.path]
+        if node["state"] == "pending" and reason:
+            node["state"], node["cause"] = "stopped", reason
         node["next"] = self._public(self._planned.get(row.path))
         node["children"] = children
         return node
@@ -221,7 +232,7 @@ class _Artist:
             "progress": None,
             "ports": {},
             "log": None,
-            "waits_for": [],
+            "waits_for": self._turn_after(row),
             "next": None,
             "last_exit": outlook.last_exit(state.get("last_exit"), {}),
             "notes": {name: text for name, text in spec["notes"].items() if text},
@@ -232,7 +243,8 @@ class _Artist:
         cursor = state.get("cursor")
         awaited = children[cursor] if cursor is not None and 0 <= cursor < len(children) else None
         node["strategy"] = row.spec["strategy"]
-        node["waits_for"] = [awaited["path"]] if awaited else []
+        if awaited:
+            node["waits_for"] = [awaited["path"]]
         self._planned[row.path] = outlook.next_of_supervisor(
             state, awaited, self._planned.get(awaited["path"]) if awaited else None, self._now_s
         )
@@ -303,6 +315,28 @@ class _Artist:
         if fresh is not None:
             usage["memory_bytes"], usage["at"] = fresh, self._iso(self._now_s)
         return usage
+
+    def _rests_because(self, row: NodeRow) -> str:
+        """Return why nothing below a supervisor has a turn; "" when things have their turn."""
+        state = row.state
+        above = self._resting.get(row.parent, "the pipeline is down" if self._is_down else "")
+        if row.kind == "supervisor" and not above:
+            name = row.path.rpartition("/")[2]
+            if state["phase"] == "supervisor_ended":
+                return f"{name} gave up"
+            if state["phase"] == "down" and not state.get("wanted", True):
+                return f"{name} is stopped"
+        return above
+
+    def _turn_after(self, row: NodeRow) -> list[str]:
+        """Return the node whose start is awaited before this one has its first turn."""
+        above = self.rows.get(row.parent) if row.state["phase"] in ("idle", "down") else None
+        while above is not None:
+            if above.state["phase"] == "bringing_up":
+                siblings = self._children[above.path]
+                return [siblings[min(above.state["cursor"], len(siblings) - 1)].path]
+            above = self.rows.get(above.parent)
+        return []
 
     def _is_satisfied(self, path: str) -> bool:
         other = self.rows.get(path)

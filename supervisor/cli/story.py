@@ -109,7 +109,7 @@ class Teller:
             what = f"{node['cause']}; " if node["cause"] else ""
             return [f"{what}{state} for {since} (life {node['incarnation']}, pid {node['pid']})"]
         if state == "stopped":
-            return [self._who_stopped(node)]
+            return [node["cause"] if node["wanted"] else self._who_stopped(node)]
         if not lives:
             return ["it has not run yet"]
         return []
@@ -227,7 +227,8 @@ class Teller:
 
     def _segment_advice(self, node: Node) -> list[Advice]:
         name, state = self._names[node["path"]], node["state"]
-        commands = _ADVICE.get(state, ())
+        is_cared_for = self._seen.root["daemon_pid"] is not None
+        commands = _ADVICE.get(state, ()) if is_cared_for else _ADVICE_WITHOUT_DAEMON
         advice = [Advice(text.format(name=name), meaning) for text, meaning in commands]
         if state == "waiting":
             advice = [
@@ -315,6 +316,9 @@ _ADVICE: Mapping[str, Sequence[tuple[str, str]]] = {
     "running": (("psup logs {name} -f", "watch what it writes"),),
     "starting": (("psup logs {name} -f", "watch it come up"),),
 }
+
+
+_ADVICE_WITHOUT_DAEMON = (("psup logs {name}", "what it wrote last"),)
 
 
 def _notes_advice(node: Node) -> Iterable[Advice]:

@@ -90,7 +90,7 @@ def _stories(
     paths = resolve(targets, every, pipeline) if targets else []
     wanted = {path.partition("/")[0] for path in paths or chosen}
     if not wanted:
-        wanted = {row.name for row in rows if row.state != "down"}
+        wanted = {row.name for row in rows if row.state != "down"} or {row.name for row in rows}
     stories: list[tuple[View, Story]] = []
     for row in rows:
         if row.name not in wanted:

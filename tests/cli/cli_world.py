@@ -142,7 +142,12 @@ class World:
 
     def run(self, *args: str, env: Mapping[str, str] | None = None) -> Result:
         """Run one command line in this home, with its output in a pipe."""
-        environment = {"PSUP_HOME": str(self.home), "NO_COLOR": "", "FORCE_COLOR": "", **(env or {})}
+        environment = {
+            "PSUP_HOME": str(self.home),
+            "NO_COLOR": "",
+            "FORCE_COLOR": "",
+            **(env or {}),
+        }
         return CliRunner().invoke(psup, list(args), env=environment)
 
     def environment(self) -> dict[str, str]:
@@ -172,7 +177,11 @@ def rows_of(
     below = spec.children if isinstance(spec, SupervisorSpec) else ()
     return [
         row,
-        *(line for place, child in enumerate(below) for line in rows_of(child, states, path, place)),
+        *(
+            line
+            for place, child in enumerate(below)
+            for line in rows_of(child, states, path, place)
+        ),
     ]
 
 
