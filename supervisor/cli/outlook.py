@@ -168,7 +168,7 @@ def cause(node: Json, state: Json) -> str:
         words = _cause_of_rest(node) if state.get("wanted", True) else "stop requested"
     elif "why" in state:
         is_root = "/" not in node["path"]
-        words = "down requested" if is_root else _STOP_CAUSES.get(state["why"], state["why"])
+        words = "down requested" if is_root else _STOP_CAUSES.get(state["why"]) or str(state["why"])
     elif phase == "recycling":
         words = "restarts a group"
     elif state.get("how") == "dropped":
