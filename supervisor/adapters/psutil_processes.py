@@ -65,7 +65,7 @@ class ProcessFamily:
         self._strangers: set[int] = set()
         self._scanned_s = 0.0
 
-    def find(self, body_pid: int) -> Sequence[int]:
+    def find(self, body_pid: int | None) -> Sequence[int]:
         """Look again and return the living members; costs little when no process is new."""
         self._members = {pid: one for pid, one in self._members.items() if _lives(one)}
         present = set(psutil.pids())
@@ -105,7 +105,7 @@ class ProcessFamily:
             except psutil.NoSuchProcess:
                 continue
 
-    def _consider(self, pid: int, body_pid: int) -> None:
+    def _consider(self, pid: int, body_pid: int | None) -> None:
         try:
             process = psutil.Process(pid)
             if not _lives(process):
@@ -117,13 +117,12 @@ class ProcessFamily:
         except (psutil.Error, ProcessLookupError):  # it ended while we looked
             return
 
-    def _belongs(self, process: psutil.Process, body_pid: int) -> bool:
-        return (
-            process.pid == body_pid
-            or self._tokens.of(process) == self._token
-            or process.ppid() in self._members
-            or os.getsid(process.pid) == body_pid
-        )
+    def _belongs(self, process: psutil.Process, body_pid: int | None) -> bool:
+        if process.pid in (1, os.getpid()):  # whatever else is wrong, never these and all below
+            return False
+        if self._tokens.of(process) == self._token or process.ppid() in self._members:
+            return True
+        return body_pid is not None and body_pid in (process.pid, os.getsid(process.pid))
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> float:
         total = 0.0

@@ -32,8 +32,8 @@ SAMPLED = frozenset({"memory", "processes", "disk", "time", "log"})
 class Family(Protocol):
     """The processes of one life."""
 
-    def find(self, body_pid: int) -> Sequence[int]:
-        """Look again and return the pids of the living ones."""
+    def find(self, body_pid: int | None) -> Sequence[int]:
+        """Look again and return the pids of the living ones; None if only their mark is known."""
 
     def resident_bytes(self) -> int:
         """Return an upper bound of the memory of those found last."""
@@ -122,7 +122,7 @@ class RlimitLimiter:
     def _end(self, marks: Iterable[Mark]) -> list[str]:
         ended = []
         for mark in marks:
-            _kill_until_none(self._processes.family(str(mark)), body_pid=0)
+            _kill_until_none(self._processes.family(str(mark)), body_pid=None)
             ended.append(f"{mark.path}#{mark.incarnation}")
         return ended
 
@@ -211,7 +211,7 @@ class RlimitEnclosure:
         return self._family.proportional_bytes()
 
 
-def _kill_until_none(family: Family, body_pid: int) -> None:
+def _kill_until_none(family: Family, body_pid: int | None) -> None:
     """Stop everybody first, so that nobody can fork while others are killed."""
     deadline_s = time.monotonic() + KILL_TIMEOUT_S
     while family.find(body_pid):
