@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 import psutil
 
@@ -56,10 +57,12 @@ class ProcessFamily:
     Args:
         token: the value of `PSUP_TOKEN` that marks them.
         tokens: reads the token of a process.
+        spared: pids that are never members, whatever they carry.
     """
 
-    def __init__(self, token: str, tokens: Tokens) -> None:
+    def __init__(self, token: str, tokens: Tokens, spared: AbstractSet[int]) -> None:
         self._token = token
+        self._spared = spared
         self._tokens = tokens
         self._members: dict[int, psutil.Process] = {}
         self._strangers: set[int] = set()
@@ -118,11 +121,11 @@ class ProcessFamily:
             return
 
     def _belongs(self, process: psutil.Process, body_pid: int | None) -> bool:
-        if process.pid in (1, os.getpid()):  # whatever else is wrong, never these and all below
+        if process.pid in self._spared:
             return False
         if self._tokens.of(process) == self._token or process.ppid() in self._members:
             return True
-        return body_pid is not None and body_pid in (process.pid, os.getsid(process.pid))
+        return bool(body_pid) and body_pid in (process.pid, os.getsid(process.pid))
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> float:
         total = 0.0
@@ -139,10 +142,13 @@ class PsutilProcesses:
 
     def __init__(self) -> None:
         self._tokens = Tokens()
+        me = psutil.Process()
+        # A member's children are members: one mistake about these, and everything is ended.
+        self._spared = frozenset({1, me.pid, *(parent.pid for parent in me.parents())})
 
     def family(self, token: str) -> ProcessFamily:
         """Return the processes that carry this token, to be looked for."""
-        return ProcessFamily(token, self._tokens)
+        return ProcessFamily(token, self._tokens, self._spared)
 
     def tokens(self) -> set[str]:
         """Return every token that some living process carries."""

@@ -80,7 +80,7 @@ class Life:
         self._asked = self._killed = False
         self._sentence: ExitReason | None = None
         self._error: dict[str, Any] | None = None
-        self._exit_code: int | None = None
+        self._report_heard = False
         # Made by `begin`, in this order:
         self._enclosure: Enclosure
         self._socket: NotifySocket
@@ -194,7 +194,7 @@ class Life:
     @property
     def _has_ended(self) -> bool:
         """Whether the main process ended, also when that has not been looked at yet."""
-        return self._exit_code is not None or _readable(self._spawned.pid_fd)
+        return _readable(self._spawned.pid_fd)
 
     def stop(self, name: str) -> None:
         """Ask the main process to go. Its children are its own to ask, as in a container."""
@@ -229,6 +229,7 @@ class Life:
         """The program was executed (end of file), or cannot be (its reason)."""
         text = os.read(self._spawned.report_fd, 4096).decode(errors="replace")
         self._keeper.drop(self._spawned.report_fd)
+        self._report_heard = True
         if text:
             kind, _, message = text.partition(": ")
             self._error = {"type": kind, "message": message, "traceback": ""}
@@ -312,46 +313,49 @@ class Life:
     def _on_end(self) -> None:
         """The main process ended: hear its last words, then end everything it left behind."""
         self._on_words()
-        process = self._spawned.process
-        _, status, rusage = os.wait4(process.pid, 0)
-        process.returncode = self._exit_code = os.waitstatus_to_exitcode(status)
-        self._rusage = rusage
+        if not self._report_heard:
+            self._on_report()
         self._prober.stop()
         if self._disk_watch is not None:
             self._disk_watch.stop()
-        for fd in (self._socket.fileno(), self._spawned.report_fd, self._spawned.pid_fd):
-            self._keeper.drop(fd)
         oom_fd = self._enclosure.oom_event_fd()
-        if oom_fd is not None:
-            self._keeper.drop(oom_fd)
+        for fd in (self._socket.fileno(), self._spawned.pid_fd, oom_fd):
+            if fd is not None:
+                self._keeper.drop(fd)
         self._keeper.alarms.clear()
         self._clean_up()
 
     def _clean_up(self) -> None:
-        """Nobody may be left before `Exited` is told; until then this is tried again."""
+        """Nobody may be left before `Exited` is told; until then this is tried again.
+
+        The main process is waited for last: while it is a zombie, its pid is nobody else's.
+        """
         assert self.pid is not None
         try:
             self._enclosure.kill_all(self.pid)
         except TimeoutError:
             self._keeper.alarms.set("cleanup", CLEANUP_RETRY_S, self._clean_up)
             return
-        self._log.rotate_if_full(time.monotonic())
         usage = self._enclosure.usage(self.pid)
+        _, status, rusage = os.wait4(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        self._spawned.process.returncode = code
+        self._log.rotate_if_full(time.monotonic())
         oom_kills = self._enclosure.oom_kills()
-        evidence = self._evidence(usage, oom_kills)
-        cause = self._cause(oom_kills)
+        own_cpu_s = rusage.ru_utime + rusage.ru_stime
+        evidence = self._evidence(code, usage, own_cpu_s, oom_kills)
+        cause = self._cause(code, oom_kills)
         self._enclosure.remove()
         self._socket.close()
         self._spawned.close()
         self._over.set()
         self._outbox.tell(Exited(self.order.path, self.order.incarnation, cause), evidence)
 
-    def _cause(self, oom_kills: int) -> ExitReason:
-        assert self._exit_code is not None
+    def _cause(self, code: int, oom_kills: int) -> ExitReason:
         memory = self._enclosure.enforcement.get("memory")
         return reason(
             Facts(
-                exit_code=self._exit_code,
+                exit_code=code,
                 asked=self._asked,
                 sentence=self._sentence,
                 oom_kills=oom_kills,
@@ -360,10 +364,9 @@ class Life:
             )
         )
 
-    def _evidence(self, usage: Usage, oom_kills: int) -> dict[str, Any]:
-        code = self._exit_code
-        assert code is not None
-        own_cpu_s = self._rusage.ru_utime + self._rusage.ru_stime
+    def _evidence(
+        self, code: int, usage: Usage, own_cpu_s: float, oom_kills: int
+    ) -> dict[str, Any]:
         return {
             "exit_code": code if code >= 0 else None,
             "signal": signal_name(-code) if code < 0 else None,

@@ -75,7 +75,7 @@ def test_a_limit_that_cannot_be_set_ends_the_process(flags: tuple[str, str]) -> 
 
 def test_a_parent_that_is_gone_ends_the_process() -> None:
     """Between fork and the request to be told, the parent may have died."""
-    code, output, _ = enter(program=["echo", "ran"], parent=1)
+    code, output, _ = enter(program=["echo", "ran"], parent=1 << 22)
     assert (code, output) == (127, "")
 
 
