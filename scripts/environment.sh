@@ -62,7 +62,7 @@ install_into_venv() {
     wanted=$(cksum <setup.py)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
     say "installing psup with its dependencies [$1]; Ray is large, this may take some minutes"
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]" >&2 ||
+    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --editable ".[$1]" >&2 ||
         fail "pip could not install psup" "its own words are above; $0 tries again"
     printf '%s\n' "$wanted" >"$stamp"
 }

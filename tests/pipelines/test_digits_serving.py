@@ -79,6 +79,7 @@ def test_a_newer_model_answers_without_a_restart(serving: Any, data: Path) -> No
     status, answer = predict(serving, [[0] * 64, [16] * 64])
     assert (status, answer["digits"]) == (200, [3, 3])
     assert (answer["model"]["version"], answer["model"]["made_by"]) == (2, "train")
+    assert [text[-5:] for text in serving.statuses] == ["v0001", "v0002"]
 
 
 def test_the_model_before_answers_while_the_newest_cannot_be_read(serving: Any, data: Path) -> None:

@@ -81,7 +81,7 @@ def test_an_environment_is_installed_once(good_venv: Path) -> None:
     for _ in range(2):
         assert run(ENVIRONMENT, PSUP_VENV=str(good_venv)).returncode == 0
     assert installations(good_venv) == [
-        "-m pip install --quiet --disable-pip-version-check --editable .[digits,dev]"
+        "-m pip install -qq --disable-pip-version-check --editable .[digits,dev]"
     ]
     stamp = good_venv / ".installed-digits-dev"
     stamp.write_text("of another setup.py\n")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from logging import Logger
@@ -33,10 +34,15 @@ SILENT_CLIENT_S = 5.0
 
 def serve(ctx: Context) -> None:
     """Serve until a stop is asked for, then finish what has arrived."""
-    server = DigitServer(ctx.port("http"), NewestModel(ctx.data, ctx.logger))
+    port = ctx.port("http")
+
+    def announce(edition: Edition) -> None:
+        ctx.status(f"listening on port {port}, model {edition.name}")
+
+    server = DigitServer(port, NewestModel(ctx.data, ctx.logger, announce))
     loop = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     loop.start()
-    ctx.status(f"listening on port {ctx.port('http')}, model {server.models.current()[0].name}")
+    announce(server.models.current()[0])
     ctx.stopping.wait()
     server.shutdown()
     loop.join()
@@ -44,9 +50,16 @@ def serve(ctx: Context) -> None:
 
 
 class NewestModel:
-    """The model that the pointer names, reloaded when the pointer is replaced."""
+    """The model that the pointer names, reloaded when the pointer is replaced.
 
-    def __init__(self, data: Path, logger: Logger) -> None:
+    Args:
+        data: the pipeline's data folder.
+        logger: hears of reloads, and of models that cannot be read.
+        announce: called with every edition that replaces the one before.
+    """
+
+    def __init__(self, data: Path, logger: Logger, announce: Callable[[Edition], None]) -> None:
+        self._announce = announce
         self._shelf = models_in(data)
         self.logger = logger
         self._lock = threading.Lock()
@@ -70,6 +83,7 @@ class NewestModel:
             self.logger.error("cannot load the newest model, keeping %s: %r", edition, error)  # noqa: TRY400  # one line is enough
         else:
             self.logger.info("now answering with model %s", self._loaded[0].name)
+            self._announce(self._loaded[0])
         self._pointer_seen = pointer
 
     def _pointer(self) -> tuple[int, int]:
