@@ -61,6 +61,8 @@ class ProcessFamily:
     """
 
     def __init__(self, token: str, tokens: Tokens, spared: AbstractSet[int]) -> None:
+        if not token:  # every process that carries none would be a member
+            raise ValueError("a family needs the token that marks it")
         self._token = token
         self._spared = spared
         self._tokens = tokens
