@@ -118,9 +118,9 @@ class Cell(NamedTuple):
         """Return the cell in at most that many columns; a cut shows."""
         if self.width <= width:
             return self
-        return Cell(
-            shorten(self.text, width), self.style, shorten(self.tail, width - len(self.text))
-        )
+        text = shorten(self.text, width)
+        room = width - len(text)
+        return Cell(text, self.style, shorten(self.tail, room) if room > 0 else "")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Cell]], screen: Terminal) -> list[str]:

@@ -244,6 +244,12 @@ def _lines(views: Sequence[View], screen: Terminal, *, as_json: bool) -> list[st
     return [json.dumps(document(views), ensure_ascii=False, indent=indent)]
 
 
+def _frame(views: Sequence[View], screen: Terminal, *, as_json: bool) -> list[str]:
+    """Return the lines of a watched screen: what would go to stderr stands below."""
+    lines = _lines(views, screen, as_json=as_json)
+    return lines if as_json else [*lines, *filter(None, map(complaint, views))]
+
+
 @click.command(
     epilog=examples(
         "psup tree",
@@ -284,7 +290,7 @@ def tree(  # noqa: PLR0913 - click passes every option
             from supervisor.cli.watch import watch
 
             watch(
-                lambda screen: _lines(look(reader, question), screen, as_json=as_json),
+                lambda screen: _frame(look(reader, question), screen, as_json=as_json),
                 reader.changed,
                 interval,
             )

@@ -47,11 +47,28 @@ def _lines(story: Story, screen: Terminal) -> Iterator[str]:
         if lines:
             yield ""
             yield screen.paint(title, "bold")
-            yield from (f"  {line}" for line in lines)
+            yield from (text for line in lines for text in _wrapped(line, screen))
     if story.advice:
         yield ""
         yield screen.paint("What to type", "bold")
         yield from fields(story.advice, indent="  ")
+
+
+def _wrapped(line: str, screen: Terminal) -> list[str]:
+    """Return a sentence in lines that fit; what was quoted stays as it is, to be copied."""
+    if screen.width is None or line.startswith("    "):
+        return [f"  {line}"]
+    import textwrap
+
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(
+        line.lstrip(),
+        max(40, screen.width - 1),
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _facts(story: Story, seen: View) -> dict[str, Any]:

@@ -99,11 +99,15 @@ class World:
         store.create(list(rows_of(spec, states or {})), facts, self.now_s - 7200)
         store.save(Commit(at_s=self.now_s, pipeline_state=pipeline_state))
         self.stores[spec.name] = store
-        if daemon == "gone":
-            store.disown()
-        if daemon == "dead":
-            self.kill_daemon(spec.name)
+        self.leave(spec.name, daemon)
         return store
+
+    def leave(self, name: str, daemon: str) -> None:
+        """Let the daemon be "gone" (it left in order) or "dead"; nothing can be written then."""
+        if daemon == "gone":
+            self.stores[name].disown()
+        if daemon == "dead":
+            self.kill_daemon(name)
 
     def kill_daemon(self, name: str) -> None:
         """Let the store name a daemon that does not run any more, nor its parent."""
@@ -231,7 +235,7 @@ def done(since_s: float, incarnation: int = 1) -> state.SegmentState:
     )
 
 
-def digits(home: Path, **facts: Any) -> World:
+def digits(home: Path) -> World:
     """Return the world of the README's screen."""
     world = World(home)
     now_s = world.now_s
@@ -257,7 +261,6 @@ def digits(home: Path, **facts: Any) -> World:
             "digits/evaluate": done(now_s - 130),
             "digits/serve": state.SegmentState(state.Running(hours_ago_s), 1),
         },
-        **facts,
     )
     for path in ("digits/data/ingest", "digits/data/features", "digits/evaluate"):
         world.life(
