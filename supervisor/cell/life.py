@@ -213,6 +213,8 @@ class Life:
 
     def _kill_all(self) -> None:
         assert self.pid is not None
+        # A body that was started just now may not have entered its enclosure yet.
+        signal.pidfd_send_signal(self._spawned.pid_fd, signal.SIGKILL)
         try:
             self._enclosure.kill_all(self.pid)
         except TimeoutError:  # stuck in the kernel; until they are gone this life is not over
