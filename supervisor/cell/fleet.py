@@ -302,10 +302,20 @@ class Fleet:
                 self._make_cell(slot)
 
     def _start(self, order: StartOrder) -> None:
+        never_seen = order.path not in self._slots
         slot = self._slot(order.path)
         if order.incarnation <= max(slot.life, slot.ended):
             return
         slot.spec, slot.life = order.spec, order.incarnation
+        begin = partial(self._begin, slot, order)
+        if never_seen:  # a daemon before this one may have given the same order
+            slot.waiting = []
+            self._try_cells(slot, self._names_of(order.path), begin)
+        else:
+            begin()
+
+    def _begin(self, slot: _Slot, order: StartOrder) -> None:
+        waiting, slot.waiting = slot.waiting or [], None
         begun = partial(self._start_answered, slot, order.incarnation)
         try:
             cell = slot.cell or self._make_cell(slot)
@@ -313,6 +323,8 @@ class Fleet:
         except Exception as problem:  # noqa: BLE001  whatever was raised, this life is over
             evidence = {"cell": "not created", "error": _first_line(problem)}
             self._end(slot, order.incarnation, evidence)
+        for errand in waiting:
+            errand()
 
     def _start_answered(self, slot: _Slot, incarnation: int, answer: Future[None]) -> None:
         """End a life that its cell refused to begin; the death of the cell is told by its watch."""
@@ -374,27 +386,38 @@ class Fleet:
         if incarnation <= max(slot.life, slot.ended):
             return
         slot.spec, slot.life, slot.waiting = spec, incarnation, []
-        self._try_cells(slot, [name for name in self._actors.names() if _path_of(name) == path])
+        lost = partial(self._end, slot, incarnation, {"cell": "not found"})
+        self._try_cells(slot, self._names_of(path), lost)
 
-    def _try_cells(self, slot: _Slot, names: Sequence[str]) -> None:
-        """Ask the first of these cells which life it holds; without one the life is lost."""
+    def _names_of(self, path: Path) -> list[str]:
+        return [name for name in self._actors.names() if _path_of(name) == path]
+
+    def _try_cells(self, slot: _Slot, names: Sequence[str], otherwise: Errand) -> None:
+        """Ask the first of these cells which life it holds; do something else when none has it."""
         if not names:
-            self._end(slot, slot.life, {"cell": "not found"})
+            otherwise()
             return
         cell = self._find(names[0], slot)
         if cell is None:
-            self._try_cells(slot, names[1:])
+            self._try_cells(slot, names[1:], otherwise)
             return
-        self._errands.when(cell.actor.described, partial(self._described, slot, cell, names[1:]))
+        others = partial(self._try_cells, slot, names[1:], otherwise)
+        described = partial(self._described, slot, cell, names[1:], others)
+        self._errands.when(cell.actor.described, described)
         self._errands.later(ANSWER_LIMIT_S, partial(self._kill_if_silent, cell))
 
     def _described(
-        self, slot: _Slot, cell: _Cell, others: Sequence[str], answer: Future[Json]
+        self,
+        slot: _Slot,
+        cell: _Cell,
+        others: Sequence[str],
+        try_others: Errand,
+        answer: Future[Json],
     ) -> None:
         """Watch the cell that holds the life; one that holds another life is closed with it."""
         cell.up = True
         if answer.exception() is not None:
-            self._try_cells(slot, others)
+            try_others()
         elif answer.result()["incarnation"] == slot.life:
             slot.cell = cell
             self._watch(slot, cell)
@@ -405,7 +428,7 @@ class Fleet:
             for errand in waiting:
                 errand()
         else:
-            self._give_back(cell, partial(self._try_cells, slot, others))
+            self._give_back(cell, try_others)
 
     def _kill_if_silent(self, cell: _Cell) -> None:
         if not cell.up:
