@@ -150,7 +150,8 @@ def _summon(draft: Draft, obstacle: Supervisor, node: Node) -> Reply:
         case _:
             draft.put_supervisor_phase(obstacle, DOWN)
             offer_turn(draft, obstacle)
-            return Reply(True, "ok", f"starting all of {obstacle.path}")
+            when = "is starting" if obstacle.active else "starts when its turn comes"
+            return Reply(True, "ok", f"all of {obstacle.path} {when}")
 
 
 def _start_segment(

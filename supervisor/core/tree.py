@@ -221,7 +221,9 @@ class Tree:
 
     def _forget_passed_over(self) -> None:
         """Drop deadlines of phases that ended before; costs little as it is done rarely."""
-        self._deadlines = [entry for entry in self._deadlines if deadline_of(entry[2]) == entry[0]]
+        self._deadlines = list(
+            {entry for entry in self._deadlines if deadline_of(entry[2]) == entry[0]}
+        )
         heapq.heapify(self._deadlines)
         self._live_limit = max(64, 2 * len(self._deadlines))
 

@@ -15,7 +15,7 @@ p one_for_one
 """
 
 
-# --------------------------------------------------------------------------------------- coming up
+# ---------------------------------------------------------------------------------------- coming up
 
 
 def test_children_start_in_order_each_after_the_last() -> None:
@@ -137,7 +137,7 @@ def test_waiting_child_before_a_group_may_start_meanwhile() -> None:
     assert stage.exits("x", COMPLETED, at=10) == ["start p/g/a#1"]
 
 
-# ------------------------------------------------------------------------------------- group restarts
+# ----------------------------------------------------------------------------------- group restarts
 
 
 def test_group_is_stopped_in_reverse_and_started_in_order() -> None:
@@ -205,7 +205,7 @@ def test_temporary_supervisor_is_dropped_with_its_group() -> None:
     assert stage.phases() == {"a": "running", "b": "idle"}
 
 
-# ------------------------------------------------------------------------------------------ going down
+# --------------------------------------------------------------------------------------- going down
 
 
 def test_down_goes_from_the_right_through_all_levels() -> None:

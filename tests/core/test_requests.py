@@ -25,7 +25,7 @@ def answer(stage: Stage) -> tuple[bool, str]:
     return said.ok, said.code
 
 
-# ---------------------------------------------------------------------------------------- in general
+# --------------------------------------------------------------------------------------- in general
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
@@ -45,7 +45,7 @@ def test_request_that_nobody_waits_for() -> None:
     assert not [one for one in stage.last.actions if isinstance(one, Answer)]
 
 
-# ----------------------------------------------------------------------------------------------- stop
+# --------------------------------------------------------------------------------------------- stop
 
 
 def test_stop_triggers_no_strategy() -> None:
@@ -179,7 +179,7 @@ def test_group_restart_does_not_start_a_stopped_supervisor() -> None:
     assert stage.phases() == {"a": "running", "b": "idle"}
 
 
-# ---------------------------------------------------------------------------------------------- start
+# -------------------------------------------------------------------------------------------- start
 
 
 def test_start_refuses_what_runs() -> None:
@@ -278,7 +278,7 @@ def test_nothing_starts_while_the_root_goes_down(verb: str) -> None:
         assert answer(stage) == (False, "going_down")
 
 
-# -------------------------------------------------------------------------------------------- restart
+# ------------------------------------------------------------------------------------------ restart
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
@@ -370,7 +370,7 @@ def test_restart_of_a_supervisor_in_a_group_that_is_being_restarted() -> None:
     assert stage.phase("g") == "up"
 
 
-# ------------------------------------------------------------------------------- failed and forgiven
+# ------------------------------------------------------------------------------ failed and forgiven
 
 
 def failed() -> Stage:
@@ -419,7 +419,7 @@ def test_start_after_a_root_went_down_as_a_whole() -> None:
     assert stage.start("b") == ["start p/a#2 (after error(ValueError: no))"]
 
 
-# ----------------------------------------------------------------------------------------------- down
+# --------------------------------------------------------------------------------------------- down
 
 
 def test_down_when_all_is_down() -> None:

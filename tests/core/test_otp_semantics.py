@@ -1,0 +1,513 @@
+"""OTP's own test cases, as far as they make sense here, under their names in supervisor_SUITE.
+
+The second half are mistakes that other re-implementations shipped. What a real OTP did in random
+trees is in test_otp_golden.py; where we differ on purpose, docs/semantics.md, section 10, says so.
+Not ported, because there is nothing of the kind here yet: `ignore`, `simple_one_for_one`, children
+added and deleted at run time, significant children, spec upgrade, hibernation, report formats.
+"""
+
+from __future__ import annotations
+
+import pytest
+from stage import COMPLETED, CRASH, OOM, STOPPED, Stage
+
+from supervisor.core.actions import Start
+from supervisor.core.events import ExitKind, ExitReason
+
+OTP_DEFAULT = "max_restarts=2 max_seconds=3600"
+AT_ONCE = "backoff=0 reset_after=0.001"
+KILLED = ExitReason(ExitKind.SIGNAL, "SIGKILL")
+
+
+def run_down(stage: Stage, orders: list[str], said: ExitReason = STOPPED) -> list[str]:
+    """Let everybody obey stops, one after the other; return all orders."""
+    trace = list(orders)
+    while orders and orders[-1].startswith(("stop", "kill")):
+        path, _, number = orders[-1].split()[1].partition("#")
+        orders = stage.exits(path, said, life=int(number))
+        trace += orders
+    return trace
+
+
+def lives(stage: Stage) -> dict[str, int]:
+    """Name -> incarnation of every segment that runs."""
+    return {
+        name: stage.latest(name) for name, phase in stage.phases().items() if phase == "running"
+    }
+
+
+def counts(stage: Stage) -> tuple[int, int]:
+    """OTP's count_children, as far as there is one: children, and those that are active."""
+    return len(stage.phases()), len(lives(stage))
+
+
+# -------------------------------------------------------------------------------------------- start
+
+
+def test_sup_start_normal() -> None:
+    """Case 1: a supervisor without children starts, and ends when it is asked to."""
+    stage = Stage("p one_for_one")
+    assert stage.phase("p") == "up"
+    assert stage.drain() == ["halt"]
+
+
+def test_sup_start_restart_child_returns_error() -> None:
+    """Case 11: a start by a person that fails is decided like any exit; here OTP gives up at once.
+
+    Section 10: OTP leaves the child undefined, we retry it (6.3).
+    """
+    stage = Stage("p one_for_one\n  a service backoff=1").all_up()
+    stage.stop("a")
+    stage.exits("a", STOPPED)
+    stage.start("a")
+    stage.exits("a", CRASH, at=5)
+    assert stage.phase("a") == "backing_off until 6"
+
+
+# --------------------------------------------------------------------------------------------- stop
+
+
+def test_sup_stop_infinity() -> None:
+    """Case 16: children with an infinite shutdown are waited for, and nothing is killed."""
+    stage = Stage("p one_for_one\n  g one_for_one\n    a service grace=none").all_up()
+    stage.drain()
+    assert stage.next() is None
+    assert stage.exits("a", STOPPED, at=10_000) == ["halt"]
+
+
+def test_sup_stop_timeout() -> None:
+    """Case 17: who obeys in time was stopped, who is deaf is killed; all ends."""
+    stage = Stage("p one_for_one\n  a service grace=1\n  b service grace=1").all_up()
+    assert stage.drain(at=10) == ["stop p/b#1"]
+    assert stage.tick(at=11) == ["kill p/b#1"]
+    assert stage.exits("b", KILLED, at=11) == ["stop p/a#1"]
+    assert stage.exits("a", STOPPED, at=11.5) == ["halt"]
+
+
+def test_sup_stop_brutal_kill() -> None:
+    """Case 19: brutal_kill is a kill at once."""
+    stage = Stage("p one_for_one\n  a service grace=1\n  b service grace=0").all_up()
+    assert stage.drain() == ["kill p/b#1"]
+    assert stage.exits("b", KILLED) == ["stop p/a#1"]
+
+
+@pytest.mark.parametrize("reason", [COMPLETED, STOPPED, CRASH, OOM], ids=str)
+@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
+def test_sup_stop_race(restart: str, reason: ExitReason) -> None:
+    """Case 21: who ends by itself while the last child is stopped keeps its reason, for good."""
+    stage = Stage(f"p one_for_one\n  a {restart} backoff=0\n  b service grace=2").all_up()
+    stage.drain()
+    assert stage.exits("a", reason) == []
+    assert stage.segment("a").last_exit == reason
+    assert stage.exits("b", STOPPED) == ["halt"]
+
+
+def test_sup_stop_manual_timeout() -> None:
+    """Case 24: a stop that takes long is answered at once and completes later."""
+    stage = Stage("p one_for_one\n  a service grace=none").all_up()
+    stage.drain(at=1)
+    assert any(line.startswith("answer 1 yes") for line in stage.said)
+    assert stage.exits("a", STOPPED, at=2) == ["halt"]
+
+
+def test_child_adm() -> None:
+    """Case 25: the life cycle that a person can order, with its refusals."""
+    stage = Stage("p one_for_one\n  a service permanent").all_up()
+
+    def code(verb: str) -> str:
+        getattr(stage, verb)("a")
+        return next(line.split()[3] for line in stage.said if line.startswith("answer"))
+
+    assert code("start") == "already_running:"
+    assert counts(stage) == (1, 1)
+    assert code("stop") == "ok:"
+    stage.exits("a", STOPPED)
+    assert counts(stage) == (1, 0)
+    assert code("stop") == "already_stopped:"
+    assert code("restart") == "ok:"
+    stage.ready("a")
+    assert lives(stage) == {"a": 2}
+
+
+def test_multiple_restarts() -> None:
+    """Case 31: one restart a window, each a little more than the window apart: survives all."""
+    stage = Stage(
+        f"p one_for_one max_restarts=1 max_seconds=1\n  a service permanent {AT_ONCE}"
+    ).all_up()
+    for number in range(4):
+        assert stage.exits("a", CRASH, at=10 + 2.1 * number) != []
+        stage.ready("a", at=10 + 2.1 * number)
+        stage.now_s += 1
+    assert not stage.supervisor("p").failed
+
+
+# ------------------------------------------------------------------------------- restart strategies
+
+
+@pytest.mark.parametrize(
+    ("strategy", "after_one"),
+    [
+        ("one_for_one", {"a": 1, "b": 2, "c": 1}),
+        ("one_for_all", {"a": 2, "b": 2, "c": 2}),
+        ("rest_for_one", {"a": 1, "b": 2, "c": 2}),
+    ],
+)
+def test_strategies(strategy: str, after_one: dict[str, int]) -> None:
+    """Cases 33, 35, 44: who is new after one crash; two crashes more are too many."""
+    stage = Stage(
+        f"p one_for_one\n  g {strategy} temporary {OTP_DEFAULT}\n"
+        + "".join(f"    {name} service permanent {AT_ONCE}\n" for name in "abc")
+    ).all_up()
+    run_down(stage, stage.exits("b", CRASH, at=1))
+    stage.all_up()
+    assert lives(stage) == after_one
+    for at in (2, 3):
+        run_down(stage, stage.exits("b", CRASH, at=at))
+        stage.all_up()
+    assert stage.phase("g") == "supervisor_ended gave_up"
+    assert lives(stage) == {}
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
+def test_escalation(strategy: str) -> None:
+    """Cases 34, 36, 45: starts keep failing: I attempts, then the healthy sibling ends, too."""
+    stage = Stage(
+        f"p one_for_one\n  g {strategy} temporary max_restarts=4 max_seconds=3600\n"
+        f"    a service permanent {AT_ONCE}\n    b service permanent {AT_ONCE}"
+    ).all_up()
+    trace = run_down(stage, stage.exits("a", CRASH, at=1))
+    while stage.phase("a").startswith("starting"):
+        trace += run_down(stage, stage.exits("a", CRASH))
+    assert sum("start p/g/a" in line for line in trace) == 4
+    assert stage.phase("g") == "supervisor_ended gave_up"
+    assert lives(stage) == {}
+
+
+def test_one_for_all_other_child_fails_restart() -> None:
+    """Case 37: b's start fails in the group's restart: a is stopped before the next attempt."""
+    stage = Stage(
+        f"p one_for_all max_restarts=3\n  a service permanent {AT_ONCE}\n"
+        f"  b service permanent {AT_ONCE}"
+    ).all_up()
+    run_down(stage, stage.exits("a", CRASH, at=1))
+    stage.ready("a")
+    assert stage.phase("b").startswith("starting")
+    orders = stage.exits("b", CRASH)
+    assert orders == ["stop p/a#2"]
+    run_down(stage, orders)
+    stage.all_up()
+    assert lives(stage) == {"a": 3, "b": 3}
+
+
+def test_rest_for_one_other_child_fails_restart() -> None:
+    """Case 46: b's start fails: only b is retried, a is not restarted once more."""
+    stage = Stage(
+        f"p rest_for_one max_restarts=3\n  a service permanent {AT_ONCE}\n"
+        f"  b service permanent {AT_ONCE}"
+    ).all_up()
+    run_down(stage, stage.exits("a", CRASH, at=1))
+    stage.ready("a")
+    stage.exits("b", CRASH)
+    stage.all_up()
+    assert lives(stage) == {"a": 2, "b": 3}
+
+
+# ------------------------------------------------------------------------------ termination reasons
+
+
+@pytest.mark.parametrize(
+    ("restart", "reason", "running"),
+    [
+        ("permanent", COMPLETED, {"a": 2}),  # 48
+        ("transient", COMPLETED, {}),  # 49
+        ("temporary", COMPLETED, {}),  # 50
+        ("permanent", STOPPED, {"a": 2}),  # 51
+        ("transient", STOPPED, {}),  # 52
+        ("temporary", STOPPED, {}),  # 53
+        ("permanent", CRASH, {"a": 2}),  # 55
+        ("transient", CRASH, {"a": 2}),  # 56
+        ("temporary", CRASH, {}),  # 57
+    ],
+    ids=str,
+)
+def test_termination(restart: str, reason: ExitReason, running: dict[str, int]) -> None:
+    """Cases 48-53 and 55-57: normal, shutdown and abnormal, by restart type."""
+    stage = Stage(f"p one_for_one {OTP_DEFAULT}\n  a {restart} {AT_ONCE}").all_up()
+    stage.exits("a", reason)
+    stage.all_up()
+    assert lives(stage) == running
+
+
+def test_tree() -> None:
+    """Case 59: a crash below is local; a branch that gives up takes its one_for_all siblings along.
+
+    Section 10: what a person stopped is not started by that; with OTP it would be.
+    """
+    stage = Stage(
+        f"p one_for_all {OTP_DEFAULT}\n"
+        f"  t service transient {AT_ONCE}\n"
+        f"  g one_for_one max_restarts=4 {AT_ONCE}\n    a service permanent {AT_ONCE}\n"
+        f"  h one_for_one max_restarts=4 {AT_ONCE}\n    b service permanent {AT_ONCE}\n"
+        f"    c service permanent {AT_ONCE}"
+    ).all_up()
+    stage.stop("t")
+    stage.exits("t", STOPPED)
+    stage.exits("a", CRASH, at=1)
+    stage.all_up()
+    assert lives(stage) == {"a": 2, "b": 1, "c": 1}
+    orders = stage.exits("b", CRASH, at=2)
+    while stage.phase("b").startswith("starting"):
+        orders = stage.exits("b", CRASH)
+    run_down(stage, orders)
+    stage.all_up()
+    assert lives(stage) == {"a": 3, "b": 6, "c": 2}
+    assert stage.phase("t") == "idle"
+    assert stage.supervisor("p").restart_count == 1
+
+
+# ---------------------------------------------------------------------------- counting and the rest
+
+
+def test_count_restarting_children() -> None:
+    """Case 76: children whose restart fails are not active; they are again when it succeeds."""
+    stage = Stage(
+        "p one_for_one max_restarts=20 max_seconds=10\n"
+        + "".join(f"  {name} service backoff=1\n" for name in "abc")
+    ).all_up()
+    for name in "ab":
+        stage.exits(name, CRASH, at=1)
+    assert counts(stage) == (3, 1)
+    stage.tick(at=2)
+    stage.ready("a", "b")
+    assert counts(stage) == (3, 3)
+    for name, active in (("a", 2), ("b", 1), ("c", 0)):
+        stage.stop(name)
+        stage.exits(name, STOPPED)
+        assert counts(stage) == (3, active)
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_temporary_bystander(strategy: str) -> None:
+    """Case 81: a restart of the group takes the temporary bystander down, and it stays down."""
+    stage = Stage(f"p {strategy}\n  a permanent {AT_ONCE}\n  b service temporary").all_up()
+    assert run_down(stage, stage.exits("a", COMPLETED))[0] == "stop p/b#1"
+    stage.all_up()
+    assert lives(stage) == {"a": 2}
+    assert stage.phase("b") == "ended dropped"
+
+
+def test_simple_global_supervisor() -> None:
+    """Case 82: kill, normal exit, a person's restart of a nested server: a new life each."""
+    stage = Stage(
+        f"p one_for_all {OTP_DEFAULT}\n  g one_for_one {OTP_DEFAULT}\n"
+        f"    a service permanent {AT_ONCE}"
+    ).all_up()
+    for number, reason in ((2, KILLED), (3, COMPLETED)):
+        stage.exits("a", reason, at=number)
+        stage.ready("a", at=number)
+        assert lives(stage) == {"a": number}
+        stage.now_s += 1
+    run_down(stage, stage.restart("g"))
+    stage.all_up()
+    assert lives(stage) == {"a": 4}
+    assert run_down(stage, stage.drain())[-1] == "halt"
+
+
+def test_hanging_restart_loop() -> None:
+    """Case 83: a start that keeps failing slowly; a stop breaks the loop, a start renews it."""
+    stage = Stage(f"p one_for_one max_restarts=8 max_seconds=10\n  a permanent {AT_ONCE}").all_up()
+    stage.exits("a", CRASH, at=1)
+    for number in range(3):
+        stage.exits("a", CRASH, at=3 + 2 * number)
+    assert counts(stage) == (1, 0)
+    assert stage.stop("a") == ["stop p/a#5"]
+    assert stage.exits("a", CRASH) == []
+    assert stage.phase("a") == "idle"
+    stage.start("a")
+    stage.ready("a")
+    assert lives(stage) == {"a": 6}
+    stage.exits("a", CRASH)
+    assert run_down(stage, stage.drain())[-1] == "halt"
+
+
+def test_hanging_restart_loop_rest_for_one() -> None:
+    """Case 84: a stop of the failing one breaks the loop; the first was never touched.
+
+    OTP leaves the third undefined then; here the bring-up goes on with it (6.1).
+    """
+    stage = Stage(
+        f"p rest_for_one max_restarts=8\n  a service\n  b service {AT_ONCE}\n  c service"
+    ).all_up()
+    run_down(stage, stage.exits("b", CRASH, at=1))
+    stage.exits("b", CRASH, at=3)
+    assert lives(stage) == {"a": 1}
+    stage.stop("b")
+    assert stage.exits("b", CRASH) == ["start p/c#2 (after stopped)"]
+
+
+def test_order_of_children() -> None:
+    """Case 90: started in list order; #3 dies: #5, #4 stop; #3-#5 start; shutdown 5, 4, 3, 2, 1."""
+    names = ["c3", "c1", "c5", "c2", "c4"]
+    stage = Stage(
+        "p rest_for_one\n" + "".join(f"  {name} service {AT_ONCE}\n" for name in names)
+    ).all_up()
+    trace = run_down(stage, stage.exits("c5", CRASH))
+    for name in names[2:4]:
+        trace += stage.ready(name)
+    stage.ready("c4")
+    trace += run_down(stage, stage.drain())
+    assert [line.split(" (")[0] for line in trace] == [
+        *("stop p/c4#1", "stop p/c2#1"),
+        *("start p/c5#2", "start p/c2#2", "start p/c4#2"),
+        *("stop p/c4#2", "stop p/c2#2", "stop p/c5#2", "stop p/c1#1", "stop p/c3#1"),
+        "halt",
+    ]
+
+
+# ----------------------------------------------------------------------- what OTP 25 was seen to do
+
+
+@pytest.mark.parametrize(
+    ("limits", "crashes"),
+    [((2,), 3), ((1, 1), 4), ((2, 1), 6), ((2, 3), 12), ((1, 1, 1), 8), ((2, 2, 2), 27)],
+    ids=str,
+)
+def test_limits_of_nested_supervisors_multiply(limits: tuple[int, ...], crashes: int) -> None:
+    """Crashes of a running child that bring a whole tree down: the product of all I+1 (OTP 1.8)."""
+    lines = ["p one_for_one max_restarts=0"]
+    for depth, limit in enumerate(reversed(limits)):
+        indent = "  " * (depth + 1)
+        kind = "temporary" if depth == 0 else "permanent"
+        lines.append(f"{indent}g{depth} one_for_one {kind} max_restarts={limit} {AT_ONCE}")
+    lines.append("  " * (len(limits) + 1) + f"a service permanent {AT_ONCE}")
+    stage = Stage("\n".join(lines)).all_up()
+    counted = 0
+    while stage.phase("g0") == "up":
+        counted += 1
+        stage.exits("a", CRASH, at=stage.now_s + 0.01)
+        stage.all_up(at=stage.now_s + 0.01)
+    assert counted == crashes
+
+
+def test_simultaneous_deaths() -> None:
+    """Four deaths at once: one restart under one_for_all, four under one_for_one (OTP 1.5)."""
+    for strategy, restarts in (("one_for_all", 1), ("one_for_one", 4)):
+        stage = Stage(
+            f"p {strategy} max_restarts=9\n"
+            + "".join(f"  {name} service backoff=1\n" for name in "abcd")
+        ).all_up()
+        for name in "abcd":
+            stage.exits(name, CRASH)
+        assert stage.supervisor("p").restart_count == restarts
+
+
+@pytest.mark.parametrize(("deaths", "restarts"), [("bd", 1), ("db", 2)])
+def test_simultaneous_deaths_under_rest_for_one(deaths: str, restarts: int) -> None:
+    """[b, d] is one restart, because d goes along with b; [d, b] is two (OTP 1.5)."""
+    stage = Stage(
+        "p rest_for_one max_restarts=9\n"
+        + "".join(f"  {name} service backoff=1\n" for name in "abcd")
+    ).all_up()
+    for name in deaths:
+        stage.exits(name, CRASH)
+    assert stage.supervisor("p").restart_count == restarts
+
+
+def test_persons_restarts_are_never_counted() -> None:
+    """Twenty stops and starts with I=0 survive (OTP 1.7)."""
+    stage = Stage("p one_for_one max_restarts=0\n  a service").all_up()
+    for _ in range(20):
+        stage.stop("a")
+        stage.exits("a", STOPPED)
+        stage.start("a")
+        stage.ready("a")
+    assert lives(stage) == {"a": 21}
+
+
+# ------------------------------------------------------- mistakes that other libraries have shipped
+
+
+def test_strategy_is_not_ignored() -> None:
+    """AtomVM #1855: every strategy was one_for_one."""
+    stage = Stage("p one_for_all\n  a service\n  b service").all_up()
+    assert stage.exits("a", CRASH) == ["stop p/b#1"]
+
+
+def test_limit_is_not_ignored() -> None:
+    """AtomVM #1915: restarts without end."""
+    stage = Stage(f"p one_for_one {OTP_DEFAULT}\n  a service {AT_ONCE}").all_up()
+    for _ in range(9):
+        if stage.phase("a") == "running":
+            stage.exits("a", CRASH)
+            stage.all_up()
+    assert stage.latest("a") == 3
+
+
+def test_failing_restart_is_survived() -> None:
+    """AtomVM #1957: the supervisor crashed when the start of a restart failed."""
+    stage = Stage("p one_for_one\n  a service backoff=1\n  b service").all_up()
+    stage.exits("a", CRASH, at=1)
+    stage.tick(at=2)
+    stage.exits("a", CRASH, at=2)
+    assert stage.phase("a") == "backing_off until 3"
+    assert stage.phase("b") == "running"
+
+
+def test_siblings_end_after_a_give_up() -> None:
+    """Visor.jl #5: after the give-up the siblings ran on."""
+    stage = Stage(
+        "p one_for_one\n  g one_for_one temporary max_restarts=0\n    a service\n    b service\n"
+        "    c service"
+    ).all_up()
+    assert run_down(stage, stage.exits("b", CRASH)) == ["stop p/g/c#1", "stop p/g/a#1"]
+    assert lives(stage) == {}
+
+
+def test_death_that_is_told_twice_is_counted_once() -> None:
+    """Elle #1211: each death arrived as two notices."""
+    stage = Stage("p one_for_one max_restarts=1\n  a service backoff=1").all_up()
+    stage.exits("a", CRASH, at=1)
+    stage.exits("a", CRASH, at=1)
+    stage.exits("a", CRASH, at=1, life=1)
+    assert stage.supervisor("p").restart_count == 1
+    assert stage.phase("a") == "backing_off until 2"
+
+
+def test_child_that_dies_right_after_its_start_is_restarted_again() -> None:
+    """distributed-process-supervisor PR 6: it was restarted only once."""
+    stage = Stage(f"p one_for_one max_restarts=9\n  a service {AT_ONCE}")
+    for number in range(2, 9):
+        assert stage.exits("a", CRASH)[0].startswith(f"start p/a#{number} ")
+
+
+def test_delayed_restart_does_happen() -> None:
+    """supervisor2, supervisor3: a delayed retry was dropped and the child stayed dead."""
+    stage = Stage("p one_for_one\n  a service backoff=2\n  b service").all_up()
+    stage.exits("a", CRASH, at=1)
+    stage.exits("b", CRASH, at=1.5)
+    stage.restart("b", at=2)
+    assert stage.next() == 3
+    assert stage.tick(at=3) == ["start p/a#2 (attempt 2, after error(ValueError: no))"]
+
+
+def test_stop_during_a_backoff_is_final() -> None:
+    """Anarlog #6870: a timer resurrected a child that had been stopped."""
+    stage = Stage("p one_for_one\n  a service backoff=2").all_up()
+    stage.exits("a", CRASH, at=1)
+    stage.stop("a", at=2)
+    stage.start("a", at=2.5)
+    stage.stop("a", at=2.6)
+    stage.exits("a", STOPPED, at=2.7)
+    for at in (3, 4, 99):
+        assert stage.tick(at=at) == []
+    assert stage.phase("a") == "idle"
+
+
+def test_no_busy_loop_when_starts_fail() -> None:
+    """Earl #26: each answer to a failed start is finite, and the limit ends the row."""
+    stage = Stage(f"p one_for_one {OTP_DEFAULT}\n  a service {AT_ONCE}")
+    starts = 1
+    while stage.phase("a").startswith("starting"):
+        stage.exits("a", CRASH)
+        starts += sum(isinstance(action, Start) for action in stage.last.actions)
+    assert starts == 3
