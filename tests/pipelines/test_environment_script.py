@@ -99,6 +99,20 @@ def test_an_installation_that_fails_is_tried_again(good_venv: Path) -> None:
     assert not list(good_venv.glob(".installed-*"))
 
 
+def test_all_checks_run_and_one_that_fails_is_named_last(good_venv: Path) -> None:
+    """A wrong import order hides no failing test, and arguments reach pytest."""
+    for name, code in (("ruff", 1), ("mypy", 0)):
+        program = good_venv / "bin" / name
+        program.write_text(f"#!/bin/sh\nexit {code}\n")
+        program.chmod(0o755)
+    done = run("scripts/test tests/core -k 'two words'", PSUP_VENV=str(good_venv))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: failed: ruff check ., ruff format --check ."
+    assert (good_venv / "calls").read_text().splitlines()[-1] == "-m pytest tests/core -k two words"
+    (good_venv / "bin" / "ruff").write_text("#!/bin/sh\n")
+    assert run("scripts/test", PSUP_VENV=str(good_venv)).returncode == 0
+
+
 def test_no_script_names_a_registry_or_a_folder_of_one_machine() -> None:
     """They must work wherever the repository is cloned."""
     for name in ("scripts/demo", "scripts/test", "scripts/environment.sh", ".ci/run"):
