@@ -247,8 +247,9 @@ class Life:
 
     def _take(self, said: Said) -> None:
         ready = self.order.spec.health.ready
+        spoken = ready is None or ready.how == "notify"
         self._error = said.error or self._error
-        if (said.running and ready is None) or (said.ready and (ready is None or _speaks(ready))):
+        if (said.running and ready is None) or (said.ready and spoken):
             self._on_ready()
         if said.heartbeat:
             self._feed_watchdog()
@@ -385,9 +386,7 @@ class Life:
         }
 
 
-def _speaks(probe: Any) -> bool:
-    return bool(probe.how == "notify")
-
-
 def _readable(fd: int) -> bool:
-    return bool(select.select([fd], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -12,7 +12,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 
-from supervisor.adapters.cgroup_limiter import CgroupLimiter, find_hierarchy
+from supervisor.adapters.cgroup_limiter import CgroupLimiter
+from supervisor.adapters.cgroup_place import find_hierarchy
 from supervisor.adapters.psutil_processes import PsutilProcesses
 from supervisor.adapters.rlimit_limiter import RlimitLimiter
 from supervisor.cell import Cell

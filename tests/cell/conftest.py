@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cell_world import CellWorld
 
-from supervisor.adapters.cgroup_limiter import find_hierarchy
+from supervisor.adapters.cgroup_place import find_hierarchy
 from supervisor.errors import QuotaUnenforceable
 
 

@@ -18,8 +18,16 @@ from typing import Any
 
 import pytest
 
-from supervisor.adapters import cgroup_limiter
-from supervisor.adapters.cgroup_limiter import CgroupLimiter, Version1, Version2, find_hierarchy
+from supervisor.adapters import cgroup_place
+from supervisor.adapters.cgroup_limiter import CgroupLimiter
+from supervisor.adapters.cgroup_place import find_hierarchy
+from supervisor.adapters.cgroup_versions import (
+    Version1,
+    Version2,
+    kill_until_empty,
+    members,
+    remove_group,
+)
 from supervisor.adapters.psutil_processes import PsutilProcesses
 from supervisor.adapters.rlimit_limiter import RlimitLimiter
 from supervisor.cell.spawn import Spawned, spawn
@@ -316,10 +324,10 @@ def test_without_rights_the_obstacles_are_named(tmp_path: Path) -> None:
 
 def test_our_place_is_below_our_own_group() -> None:
     """In a container the mount shows only a part of the hierarchy."""
-    mount = cgroup_limiter._Mount(Path("/sys/fs/cgroup/m"), "/docker/x", frozenset({"memory"}), 1)
+    mount = cgroup_place._Mount(Path("/sys/fs/cgroup/m"), "/docker/x", frozenset({"memory"}), 1)
     assert mount.group("/docker/x/inner") == Path("/sys/fs/cgroup/m/inner")
     assert mount.group("/docker/x") == Path("/sys/fs/cgroup/m")
-    own = cgroup_limiter._own_groups("9:name=systemd:/\n4:cpu,cpuacct:/a:b\n0::/u\n")
+    own = cgroup_place._own_groups("9:name=systemd:/\n4:cpu,cpuacct:/a:b\n0::/u\n")
     assert own == {"name=systemd": "/", "cpu": "/a:b", "cpuacct": "/a:b", "": "/u"}
 
 
@@ -382,27 +390,27 @@ def test_version_2_makes_room_in_a_delegated_group(tmp_path: Path) -> None:
             "cgroup.procs": "17\n",
         },
     )
-    mount = cgroup_limiter._Mount(tmp_path, "/", frozenset(), 2)
-    found = cgroup_limiter._find_version2({"": "/user.slice/run.scope"}, [mount])
+    mount = cgroup_place._Mount(tmp_path, "/", frozenset(), 2)
+    found = cgroup_place._find_version2({"": "/user.slice/run.scope"}, [mount])
     assert found.folders("x") == [own / "x"]
     assert (own / "psup-host" / "cgroup.procs").read_text() == "17"
     assert (own / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
     (own / "cgroup.subtree_control").write_text("cpu memory pids")
-    again = cgroup_limiter._find_version2({"": "/user.slice/run.scope/psup-host"}, [mount])
+    again = cgroup_place._find_version2({"": "/user.slice/run.scope/psup-host"}, [mount])
     assert again.folders("x") == [own / "x"]
 
 
 def test_version_2_without_a_controller_is_refused(tmp_path: Path) -> None:
     """The missing one is named."""
     write_tree(tmp_path, {"cgroup.controllers": "cpu pids\n", "cgroup.subtree_control": ""})
-    mount = cgroup_limiter._Mount(tmp_path, "/", frozenset(), 2)
+    mount = cgroup_place._Mount(tmp_path, "/", frozenset(), 2)
     with pytest.raises(QuotaUnenforceable, match="no memory controller"):
-        cgroup_limiter._find_version2({"": "/"}, [mount])
+        cgroup_place._find_version2({"": "/"}, [mount])
 
 
 def test_version_2_kills_and_removes_a_real_group() -> None:
     """Needs no controller: `cgroup.kill` takes children that left their session too."""
-    mounts = cgroup_limiter._mounts(Path("/proc/self/mountinfo").read_text())
+    mounts = cgroup_place._mounts(Path("/proc/self/mountinfo").read_text())
     mount = next((mount for mount in mounts if mount.version == 2), None)
     if mount is None or not os.access(mount.point, os.W_OK):
         pytest.skip("no writable version 2 hierarchy")
@@ -417,12 +425,12 @@ def test_version_2_kills_and_removes_a_real_group() -> None:
     process.stdin.write(b"\n")
     process.stdin.close()
     deadline_s = time.monotonic() + 30
-    while len(cgroup_limiter._members(version2, name)) < 3:
+    while len(members(version2, name)) < 3:
         assert time.monotonic() < deadline_s
         time.sleep(0.005)
-    cgroup_limiter._kill_until_empty(version2, name)
+    kill_until_empty(version2, name)
     assert process.wait(timeout=30) == -signal.SIGKILL
-    cgroup_limiter._remove_folders(version2, name)
+    remove_group(version2, name)
     assert not folder.exists()
 
 
