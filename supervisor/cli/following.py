@@ -70,6 +70,8 @@ class Lines:
         """Nothing to leave."""
 
     def _line(self, node: Node) -> str:
+        if node["state"] == "pending":  # it ran before: its turn is over, not still to come
+            return f"{node['path']}  {self._screen.state('stopped')}"
         planned = node["next"]["text"] if node["next"] else ""
         words = " → ".join(part for part in (node["cause"], planned) if part)
         line = f"{node['path']}  {self._screen.state(node['state'])}"

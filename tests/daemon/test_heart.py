@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ class Host:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,
         )
 
     def next_daemon(self) -> int:
@@ -71,7 +73,8 @@ def host() -> Iterator[list[Host]]:
     hosts: list[Host] = []
     yield hosts
     for made in hosts:
-        made.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(made.process.pid, signal.SIGKILL)  # its daemons too
         made.process.wait()
 
 

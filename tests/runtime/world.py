@@ -7,21 +7,20 @@ a new driver over what is left. Nothing here sleeps; time moves when a test says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
+from supervisor.adapters.fake_backend import Behaviour, FakeBackend, FakeCells, FakeLife, stays
 from supervisor.adapters.memory_store import MemoryDatabase, MemoryStore
-from supervisor.core.events import Exited, ExitKind, ExitReason, LifeEvent, Ready, Started
-from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
+from supervisor.core.events import ExitKind, ExitReason
+from supervisor.core.spec import Path, SupervisorSpec
 from supervisor.runtime.clock import ManualClock
 from supervisor.runtime.driver import Driver, Outside
 from supervisor.runtime.executor import Executor, Places, segments_of
 from supervisor.runtime.inbox import Inbox
 from supervisor.runtime.opening import open_new, reopen
-from supervisor.runtime.ports import Notice, Owner, StartOrder
+from supervisor.runtime.ports import Owner, StartOrder
 
-STOPPED = ExitReason(ExitKind.STOPPED)
 KILLED = ExitReason(ExitKind.SIGNAL, "SIGKILL")
 COMPLETED = ExitReason(ExitKind.COMPLETED)
 OOM = ExitReason(ExitKind.OOM)
@@ -31,123 +30,57 @@ class CrashNow(BaseException):
     """The daemon is gone, here and now; nobody catches this."""
 
 
-@dataclass
-class Life:
-    """One body, or the result that its cell still keeps."""
-
-    incarnation: int
-    ended: ExitReason | None = None
-    token: int = 0
-    evidence: dict[str, Any] = field(default_factory=dict)
-
-
-class Bodies:
-    """A backend whose bodies do what the test says."""
+class Bodies(FakeCells):
+    """Bodies that do what the test says, and the orders that all daemons gave them."""
 
     def __init__(self) -> None:
-        self.lives: dict[Path, Life] = {}
+        super().__init__(self._behave)
+        self.behaves: Callable[[StartOrder], Behaviour] = stays
         self.orders: list[tuple[str, Path, int]] = []
         self.saved_tokens: list[int] = []
-        self.deaf: set[Path] = set()
-        """Bodies that ignore a stop."""
-        self.unready: set[Path] = set()
-        """Bodies that never become ready."""
-        self.broken: dict[Path, Exception] = {}
-        """Segments whose start raises."""
-        self.twice_alive: list[Path] = []
-        """Segments that had two living bodies at once: must stay empty."""
-        self.released: list[Path] = []
-        self._receive: Callable[[Notice], None] = lambda _: None
-        self._tokens = 0
-
-    # ------------------------------------------------------------------------- what bodies do
-
-    def ends(self, path: Path, reason: ExitReason, **evidence: Any) -> None:
-        """Let the living body of that segment end."""
-        life = self.lives[path]
-        if life.ended is None:
-            self._tokens += 1
-            life.ended, life.token, life.evidence = reason, self._tokens, evidence
-            self._tell_end(path, life)
-
-    def measures(self, path: Path, **evidence: Any) -> None:
-        """Let the cell of that segment measure."""
-        self._receive(Notice(None, path, self.lives[path].incarnation, evidence))
-
-    def says(self, event: LifeEvent, **evidence: Any) -> None:
-        """Let the backend say anything."""
-        self._receive(Notice(event, event.path, event.incarnation, evidence))
+        self.on_saved: Callable[[Path], None] = lambda _: None
+        self.on_start: Callable[[StartOrder], None] = lambda _: None
+        """Told of every order to start, before it is carried out; may raise."""
 
     @property
-    def living(self) -> dict[Path, int]:
-        return {path: life.incarnation for path, life in self.lives.items() if life.ended is None}
+    def ever_begun(self) -> int:
+        """How many bodies there have been."""
+        return self._begun
 
-    # ------------------------------------------------------------------------------- the port
+    def is_deaf(self, path: Path) -> None:
+        """From now on that body ignores a stop."""
+        life = self.life(path)
+        assert life is not None
+        life.behaviour = Behaviour(obeys=False)
 
-    def listen(self, receive: Callable[[Notice], None]) -> None:
-        self._receive = receive
+    def leave_over(self, path: Path) -> None:
+        """Have a body of that segment of which no daemon knows."""
+        self._lives[path] = FakeLife(path, 1, 1, Behaviour())
 
-    def prepare(self, orders: Sequence[tuple[Path, SegmentSpec]]) -> None:
-        self.orders += [("prepare", path, 0) for path, _ in orders]
+    def _behave(self, order: StartOrder) -> Behaviour:
+        return self.behaves(order)
+
+    def nobody_listens(self) -> None:
+        """The daemon is gone, and what happens is told to nobody."""
+        self.watcher = lambda _: None
+
+
+class Backend(FakeBackend):
+    """One daemon's way to the bodies."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        super().__init__(bodies)
+        self._bodies = bodies
+        self.orders = bodies.orders
 
     def start(self, order: StartOrder) -> None:
-        self.orders.append(("start", order.path, order.incarnation))
-        if order.path in self.broken:
-            raise self.broken[order.path]
-        life = self.lives.get(order.path)
-        if life is None or life.incarnation != order.incarnation:
-            if life is not None and life.ended is None:
-                self.twice_alive.append(order.path)
-            life = self.lives[order.path] = Life(order.incarnation)
-        self._tell_all(order.path, life)
-
-    def adopt(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
-        self.orders.append(("adopt", path, incarnation))
-        life = self.lives.get(path)
-        if life is None or life.incarnation != incarnation:
-            self._receive(
-                Notice(Exited(path, incarnation, ExitReason(ExitKind.NODE_LOST)), path, incarnation)
-            )
-        else:
-            self._tell_all(path, life)
-
-    def stop(self, path: Path, incarnation: int) -> None:
-        self.orders.append(("stop", path, incarnation))
-        if path not in self.deaf and self.living.get(path) == incarnation:
-            self.ends(path, STOPPED)
-
-    def kill(self, path: Path, incarnation: int) -> None:
-        self.orders.append(("kill", path, incarnation))
-        if self.living.get(path) == incarnation:
-            self.ends(path, KILLED)
-
-    def release(self, path: Path) -> None:
-        self.released.append(path)
+        self._bodies.on_start(order)
+        super().start(order)
 
     def saved(self, path: Path, token: int) -> None:
-        self.saved_tokens.append(token)
-
-    def sweep(self, keep: Mapping[Path, int]) -> None:
-        for path, incarnation in self.living.items():
-            if keep.get(path) != incarnation:
-                self.lives[path].ended = KILLED
-
-    def close(self, *, stop_cells: bool) -> None:
-        self.orders.append(("close", "", int(stop_cells)))
-
-    def _tell_all(self, path: Path, life: Life) -> None:
-        number = life.incarnation
-        evidence = {"cgroup": f"/{path}", "enforcement": {"memory": "kernel"}}
-        self._receive(Notice(Started(path, number, 4000 + number, "n"), path, number, evidence))
-        if path not in self.unready:
-            self._receive(Notice(Ready(path, number), path, number))
-        if life.ended is not None:
-            self._tell_end(path, life)
-
-    def _tell_end(self, path: Path, life: Life) -> None:
-        assert life.ended is not None
-        event = Exited(path, life.incarnation, life.ended)
-        self._receive(Notice(event, path, life.incarnation, life.evidence, life.token))
+        self._bodies.on_saved(path)
+        self._bodies.saved_tokens.append(token)
+        super().saved(path, token)
 
 
 class Crashing:
@@ -200,7 +133,7 @@ class World:
         """Open a driver as a daemon does: a launch that is in the store is resumed."""
         store = self._claimed_store()
         executor = Executor(
-            backend=Crashing(self.bodies, self, "backend"),
+            backend=Crashing(Backend(self.bodies), self, "backend"),
             segments=dict(segments_of(self.spec)),
             places=Places(lambda path: f"/psup/{path}"),
             environment={"HOME": "/home/ann"},
