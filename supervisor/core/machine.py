@@ -1,11 +1,11 @@
 """The pure core's face: one event in, one decision out. Same tree, event and time: same answer.
 
-    step = boot(spec, now_s)
+    made = boot(spec, now_s)
     while True:
-        save(step)                     # states of step.changed and the evidence, one transaction
-        act(step.actions)              # each repeatable by (path, incarnation)
-        event = wait_until(next_deadline(step.tree)) or Tick()
-        step = supervise(step.tree, event, now_s)      # this module's `step`
+        save(made)                     # states of made.changed and the evidence, one transaction
+        act(made.actions)              # each repeatable by (path, incarnation)
+        event = wait_until(next_deadline(made.tree)) or Tick()
+        made = step(made.tree, event, now_s)
 
 Save, then act. If saving fails, `rollback` takes the step back as if it had not been. If the
 process dies between the two, `restore` and `outstanding` give again every order whose outcome is

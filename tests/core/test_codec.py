@@ -42,32 +42,34 @@ from supervisor.core.state import Ending, NodeState, SegmentState, SupervisorSta
 
 OOM = ExitReason(ExitKind.OOM)
 
+PHASES: list[state.Phase] = [
+    state.Idle(),
+    state.Waiting(1.0),
+    state.Starting(1.0, 61.0),
+    state.Running(1.0),
+    state.Running(1.0, 9.0),
+    state.BackingOff(1.0, 2.0),
+    *(state.Stopping(1.0, kill_at_s, why) for why in Why for kill_at_s in (None, 9.0)),
+    *(state.Killing(1.0, 6.0, why) for why in Why),
+    *(state.Ended(1.0, how) for how in Ending),
+]
+SUPERVISOR_PHASES: list[state.SupervisorPhase] = [
+    state.Down(),
+    state.BringingUp(1.0, 4),
+    state.BringingUp(1.0, 4, keeps_counters=True),
+    state.Up(1.0),
+    state.Recycling(1.0, 0, -1, 9.5),
+    state.SupervisorBackingOff(1.0, 2.0),
+    *(state.GoingDown(1.0, 3, why) for why in Why),
+    *(state.SupervisorEnded(1.0, how) for how in Ending),
+]
 SEGMENT_STATES = [
     SegmentState(phase, 3, wanted=False, streak=2, restarts=(1.5, 2.5), restart_count=7)
-    for phase in (
-        state.Idle(),
-        state.Waiting(1.0),
-        state.Starting(1.0, 61.0),
-        state.Running(1.0),
-        state.Running(1.0, 9.0),
-        state.BackingOff(1.0, 2.0),
-        *(state.Stopping(1.0, kill_at_s, why) for why in Why for kill_at_s in (None, 9.0)),
-        *(state.Killing(1.0, 6.0, why) for why in Why),
-        *(state.Ended(1.0, how) for how in Ending),
-    )
+    for phase in PHASES
 ] + [SegmentState(last_exit=ExitReason(kind, "why")) for kind in ExitKind]
 SUPERVISOR_STATES = [
     SupervisorState(phase, 3, wanted=False, streak=2, restarts=(1.5,), failed=True, last_exit=OOM)
-    for phase in (
-        state.Down(),
-        state.BringingUp(1.0, 4),
-        state.BringingUp(1.0, 4, keeps_counters=True),
-        state.Up(1.0),
-        state.Recycling(1.0, 0, -1, 9.5),
-        state.SupervisorBackingOff(1.0, 2.0),
-        *(state.GoingDown(1.0, 3, why) for why in Why),
-        *(state.SupervisorEnded(1.0, how) for how in Ending),
-    )
+    for phase in SUPERVISOR_PHASES
 ]
 STATES: list[NodeState] = [*SEGMENT_STATES, *SUPERVISOR_STATES]
 EVENTS = [

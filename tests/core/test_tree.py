@@ -129,7 +129,7 @@ def test_forgetting_keeps_what_is_awaited() -> None:
         stage.exits(f"s{number}", OOM, at=10)
     states = [state for path, state in stage.tree.states.items() if path != "p"]
     assert all(isinstance(state.phase, BackingOff) for state in states)
-    fired = []
+    fired: list[float] = []
     while len(fired) <= 100 and (at_s := stage.next()) is not None:
         fired.append(at_s)
         stage.tick(at=at_s)
