@@ -8,6 +8,7 @@ Read next: `home.py` (where the state lives), `picture.py` (what the read comman
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from supervisor.cli.words import did_you_mean
 from supervisor.errors import EXIT_ERROR, EXIT_OK, SupervisorError
 
 EXIT_INTERRUPTED = 130
@@ -85,6 +87,15 @@ class Psup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; a slip of the finger is answered with the nearest name."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"no such command {name!r}{did_you_mean(name, list(COMMANDS))}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table in sections, importing nothing."""
         del ctx
@@ -98,6 +109,9 @@ class Psup(click.Group):
         """Run one command line and end the process with its exit code."""
         extra.pop("standalone_mode", None)
         self.debug = bool(os.environ.get("PSUP_DEBUG"))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that knows only ASCII
         try:
             answer = super().main(args, prog_name or "psup", standalone_mode=False, **extra)
             sys.stdout.flush()

@@ -44,6 +44,7 @@ STATE_COLOURS: Mapping[str, str] = {
 }
 PREFIX_COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "red")
 GAP = "  "
+NOTHING = "–"  # noqa: RUF001 - a dash as people print it
 
 
 class Terminal(NamedTuple):

@@ -26,6 +26,7 @@ from supervisor.cli.picture import (
     view,
 )
 from supervisor.cli.render import (
+    NOTHING,
     STATE_COLOURS,
     Cell,
     Terminal,
@@ -49,7 +50,6 @@ _USAGE_OF = {
     "open_files": "open_files",
     "disk_bytes": "disk_bytes",
 }
-_NOTHING = "–"  # noqa: RUF001 - a dash as people print it
 
 
 class Sheet(NamedTuple):
@@ -198,7 +198,7 @@ def _quota_table(sheet: Sheet, screen: Terminal) -> list[str]:
 
 def _amount(field: str, value: float | None) -> str:
     if value is None:
-        return _NOTHING
+        return NOTHING
     if field.endswith("_bytes"):
         return size(value)
     return span(value) if field.endswith("_s") else f"{value:g}"
@@ -209,17 +209,17 @@ def _lives_table(sheet: Sheet, screen: Terminal) -> list[str]:
     rows = []
     for life in sheet.lives:
         end_s = life.ended_s if life.ended_s is not None else now_s
-        ran = age(end_s - life.started_s) if life.started_s is not None else _NOTHING
+        ran = age(end_s - life.started_s) if life.started_s is not None else NOTHING
         ended = f"{age(now_s - life.ended_s)} ago" if life.ended_s is not None else "lives"
         reason = {"kind": life.reason_kind or "", "detail": life.reason_detail}
         peak = life.evidence.get("peak_memory_bytes")
         cells = (
             str(life.incarnation),
-            str(life.pid or _NOTHING),
+            str(life.pid or NOTHING),
             ran,
             ended,
-            size(peak) if peak is not None else _NOTHING,
-            exit_text(reason) if life.reason_kind else _NOTHING,
+            size(peak) if peak is not None else NOTHING,
+            exit_text(reason) if life.reason_kind else NOTHING,
         )
         rows.append([Cell(text) for text in cells])
     header = ("LIFE", "PID", "RAN", "ENDED", "PEAK", "REASON")

@@ -22,7 +22,7 @@ from supervisor.cli.picture import (
     view,
     walk,
 )
-from supervisor.cli.render import STATE_COLOURS, Cell, say, table, terminal, write
+from supervisor.cli.render import NOTHING, STATE_COLOURS, Cell, say, table, terminal, write
 from supervisor.cli.targets import resolve_pipelines
 from supervisor.cli.words import age, count
 from supervisor.errors import EXIT_OK
@@ -67,7 +67,7 @@ def _cells(seen: View) -> list[Cell]:
     return [
         Cell(seen.row.name, "bold"),
         Cell(state, STATE_COLOURS.get(state, "")),
-        Cell(str(seen.root["daemon_pid"] or "–")),  # noqa: RUF001 - a dash as people print it
+        Cell(str(seen.root["daemon_pid"] or NOTHING)),
         Cell(age(seen.root["age_s"]) if seen.root["age_s"] is not None else ""),
         Cell(f"{count(sum(numbers.values()), 'segment')}: {words}"),
     ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from supervisor.cli.words import listing
+from supervisor.cli.words import did_you_mean, listing
 from supervisor.errors import NoSuchTarget
 
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -63,7 +63,7 @@ def resolve_pipelines(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
     for name in wanted:
         if name not in names:
             raise NoSuchTarget(
-                f"no pipeline is called {name!r}{_did_you_mean(name, names)}",
+                f"no pipeline is called {name!r}{did_you_mean(name, names)}",
                 hint=f"there is {_shown(list(names))}" if names else "psup launch FILE starts one",
             )
     return list(dict.fromkeys(wanted)) or list(names)
@@ -148,16 +148,9 @@ def _nothing_fits(target: str, candidates: Sequence[Candidate]) -> NoSuchTarget:
     names = short_names(candidates)
     every = [*names.values(), *(node.path for node in candidates)]
     return NoSuchTarget(
-        f"no node is called {target!r}{_did_you_mean(target, every)}",
+        f"no node is called {target!r}{did_you_mean(target, every)}",
         hint=f"there is {_shown(list(names.values()))}" if names else "psup launch FILE starts one",
     )
-
-
-def _did_you_mean(typed: str, names: Sequence[str]) -> str:
-    from difflib import get_close_matches  # only mistakes need it
-
-    near = list(dict.fromkeys(get_close_matches(typed, names, n=3, cutoff=0.6)))
-    return f"; did you mean {listing(near, last='or')}?" if near else ""
 
 
 def _shown(names: list[str]) -> str:

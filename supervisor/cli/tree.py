@@ -26,14 +26,22 @@ from supervisor.cli.picture import (
     quota_name,
     view,
 )
-from supervisor.cli.render import STATE_COLOURS, Cell, Terminal, say, table, terminal, write
+from supervisor.cli.render import (
+    NOTHING,
+    STATE_COLOURS,
+    Cell,
+    Terminal,
+    say,
+    table,
+    terminal,
+    write,
+)
 from supervisor.cli.store_reader import StoreReader
 from supervisor.cli.targets import resolve
 from supervisor.cli.words import age, listing, restarts_text, size
 from supervisor.errors import EXIT_OK
 
 HEADER = ("NODE", "STATE", "PID", "AGE", "RESTARTS", "MEMORY", "CPU", "LAST")
-NOTHING = "–"  # noqa: RUF001 - a dash as people print it
 NOT_HELD = "NOT HELD"
 
 _LIVE_STATES = frozenset({"starting", "running", "stopping", "killing"})

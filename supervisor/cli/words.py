@@ -8,7 +8,7 @@ Read next: `picture.py` (which facts are shown), `render.py` (where they stand o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -212,3 +212,15 @@ def tame(text: str, *, colour: bool) -> str:
         return printable(text)
     parts = re.split(r"(\x1b\[[0-9;]*m)", text)
     return "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
+
+
+def did_you_mean(typed: str, names: Sequence[str]) -> str:
+    """Return the words that propose the nearest names, "" when none is near.
+
+    >>> did_you_mean("tre", ["tree", "why"]), did_you_mean("x", ["tree"])
+    ('; did you mean tree?', '')
+    """
+    from difflib import get_close_matches  # only mistakes need it
+
+    near = list(dict.fromkeys(get_close_matches(typed, names, n=3, cutoff=0.6)))
+    return f"; did you mean {listing(near, last='or')}?" if near else ""

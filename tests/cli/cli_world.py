@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ from supervisor.runtime.clock import SteadyClock
 from supervisor.runtime.ports import Commit, JournalEntry, LifeRecord, NodeRow, Sample
 from supervisor.runtime.process_identity import this_process
 
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
 GIB = 1024**3
 MIB = 1024**2
 OOM = ExitReason(ExitKind.OOM)
@@ -297,3 +300,39 @@ def digits(home: Path) -> World:
     world.sample("digits/serve", 1, memory_bytes=212 * MIB, cpu_cores=0.03, processes=1)
     world.stores["digits"].ports({"serve/http": 43121})
     return world
+
+
+class Stage:
+    """A real daemon process over bodies that only pretend; see `puppet.py`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "puppet.py"), str(home)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "up\n"
+
+    def psup(self, *args: str, **facts: Any) -> subprocess.CompletedProcess[str]:
+        """Run one command line as a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "supervisor", *args],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "PSUP_HOME": str(self.home)},
+            timeout=60,
+            **facts,
+        )
+
+    def end(self) -> None:
+        """Kill the daemon, as a machine would."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()

@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_world import World, digits
-from conftest import ROOT
+from cli_world import ROOT, World, digits
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,6 @@
-"""show prints everything about a node but values of the environment; status one line for scripts."""
+"""show prints everything but values of the environment; status one line per pipeline."""
+
+# ruff: noqa: RUF001 - dashes as people print them
 
 import json
 
@@ -65,7 +67,8 @@ def test_status_is_0_when_all_is_well(world):
     """A finished task is healthy, and a pipeline that is down beside it does not matter."""
     world.launch(SupervisorSpec("old"), daemon="gone", pipeline_state="down")
     world.put(
-        "digits/training/train", state.SegmentState(state.Ended(world.now_s, state.Ending.COMPLETED), 3)
+        "digits/training/train",
+        state.SegmentState(state.Ended(world.now_s, state.Ending.COMPLETED), 3),
     )
     assert world.run("status").exit_code == 0
     assert world.run("status", "old").exit_code == 3

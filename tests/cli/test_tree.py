@@ -1,15 +1,17 @@
 """The tree screen: what each line says, what gives way when it is narrow, and the exit code."""
 
+# ruff: noqa: RUF001 - dashes as people print them
+
 import json
 import re
 
 import pytest
-from cli_world import ANSI, DIGITS, GIB, MIB, OOM, service, task
+from cli_world import ANSI, DIGITS, GIB, MIB, OOM, ROOT, service, task
 
+from supervisor.cli.home import Home
 from supervisor.cli.picture import launched, open_store, view
 from supervisor.cli.render import Terminal
 from supervisor.cli.tree import draw
-from supervisor.cli.home import Home
 from supervisor.core import state
 from supervisor.core.events import ExitKind, ExitReason
 from supervisor.core.spec import Quota, Restart, SupervisorSpec
@@ -93,7 +95,9 @@ def test_a_narrow_terminal_keeps_cause_and_next_event(world):
     """At 80 columns CPU and PID give way, not what happened and what comes."""
     lines = draw([root_of(world)], Terminal(colour=False, width=80, height=40))
     assert "CPU" not in lines[0]
-    assert re.search(r"3/5 1h +1\.0G/1\.0G kernel +oom → again in [78]s$", line_of("\n".join(lines), "train"))
+    assert re.search(
+        r"3/5 1h +1\.0G/1\.0G kernel +oom → again in [78]s$", line_of("\n".join(lines), "train")
+    )
 
 
 def test_colour_only_where_it_is_wanted(world):
@@ -225,7 +229,7 @@ def test_quotas_that_nobody_holds_are_said(empty_world):
 @pytest.mark.parametrize(
     ("node_state", "told"),
     [
-        (lambda now: state.Waiting(now), "waits for its supervisor"),
+        (state.Waiting, "waits for its supervisor"),
         (lambda now: state.Starting(now, now + 59.5), "not ready yet → start timeout in 1m"),
         (lambda now: state.Running(now, now + 3599.5), "time quota ends it in 1h"),
         (
@@ -236,7 +240,10 @@ def test_quotas_that_nobody_holds_are_said(empty_world):
             lambda now: state.Stopping(now, None, Why.GROUP),
             "restarts with its group → no time limit to go",
         ),
-        (lambda now: state.Killing(now, now + 4.5, Why.HANG), "no sign of life → killed again in 5s"),
+        (
+            lambda now: state.Killing(now, now + 4.5, Why.HANG),
+            "no sign of life → killed again in 5s",
+        ),
         (lambda now: state.BackingOff(now, now - 1), "again now"),
         (lambda now: state.Idle(), "not its turn yet"),
         (
@@ -285,9 +292,7 @@ def test_a_running_segment_tells_its_progress_and_its_past(world):
     world.sample(
         "digits/training/train", 4, progress_done=7.0, progress_total=20.0, status="ep\x1b[2Joch"
     )
-    assert line_of(world.run("tree").stdout, "train").endswith(
-        "7/20, epoch, after oom (peak 1.0G)"
-    )
+    assert line_of(world.run("tree").stdout, "train").endswith("7/20, epoch, after oom (peak 1.0G)")
 
 
 def test_a_supervisor_tells_what_it_waits_for(world):
@@ -353,7 +358,12 @@ def test_json_has_the_documented_shape(world):
     assert facts["schema_version"] == 1
     (root,) = facts["pipelines"]
     assert root["daemon_pid"] is not None
-    assert [child["name"] for child in root["children"]] == ["data", "training", "evaluate", "serve"]
+    assert [child["name"] for child in root["children"]] == [
+        "data",
+        "training",
+        "evaluate",
+        "serve",
+    ]
     train = root["children"][1]["children"][0]
     needed = {
         "path", "kind", "state", "pid", "node", "incarnation", "restarts", "quota", "usage",
@@ -378,8 +388,6 @@ def test_json_has_the_documented_shape(world):
 
 def test_every_key_of_the_json_is_documented(world):
     """docs/json.md names every key that `tree --json` prints."""
-    from conftest import ROOT
-
     text = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
     facts = json.loads(world.run("tree", "--json").stdout)
 
