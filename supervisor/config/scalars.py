@@ -69,7 +69,16 @@ class AmbiguousError(ValueError):
 
 
 class VariableError(ValueError):
-    """A `${...}` that cannot be replaced: not set, or not written as it should be."""
+    """A `${...}` that cannot be replaced: not set, or not written as it should be.
+
+    Args:
+        message: why not.
+        suggestion: how to write it instead.
+    """
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.suggestion = suggestion
 
 
 def plain_value(text: str) -> str | int | float | bool | None:
@@ -145,13 +154,14 @@ def substitute(text: str, environment: Mapping[str, str]) -> str:
         if match["bare"]:
             return match[0]
         if match["broken"]:
-            raise VariableError("`${` starts neither `${VAR}` nor `${VAR:-default}`")
+            message = "`${` starts neither `${VAR}` nor `${VAR:-default}`"
+            raise VariableError(message, "`$${` for the text `${`")
         name, default = match["name"], match["default"]
         found = environment.get(name)
         if default is not None:
             found = found or default.replace("$$", "$")
         if found is None:
-            raise VariableError(f"the variable {name} is not set")
+            raise VariableError(f"the variable {name} is not set", f"`${{{name}:-default}}`")
         if not found.isascii() and re.search("[\ud800-\udfff]", found):
             raise VariableError(f"the variable {name} is not UTF-8 text")
         return found

@@ -92,8 +92,8 @@ class Reading:
         try:
             return substitute(node.text, self.environment)
         except VariableError as error:
-            hint = "`${VAR:-default}`, or `$${` for the text `${`"
-            return self.error(node, key, str(error), found=shown(node.text), suggestion=hint)
+            found, hint = shown(node.text), error.suggestion
+            return self.error(node, key, str(error), found=found, suggestion=hint)
 
 
 class Shape(Protocol):

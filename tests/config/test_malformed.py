@@ -131,6 +131,7 @@ WITH_RUN = [
     ("ready: {http: /a, port: web}", "5:29", "ready.port", "no port `web`", "ports"),
     ("ready: {tcp: web}", "5:18", "ready.tcp", "no port `web`", "ports"),
     ("ports: {a: auto}\nready: {http: /a}", "6:19", "ready.http", "no port", "ports"),
+    ("ready: {notify: 'true'}", "5:21", "ready.notify", "a wrong value", "true"),
     ("ready: {notify: yes}", "5:21", "ready.notify", "a wrong value", "true"),
     ("ready: {notify: false}", "5:21", "ready.notify", "a wrong value", "true"),
     ("ready: {notify: true, port: x}", "5:33", "ready.port", "only `http` asks", ""),

@@ -59,6 +59,13 @@ def test_a_parameter_that_is_a_text_stays_one(example, value):
     assert train(example(f"train.name={value}")).body.params["name"] == value
 
 
+def test_variables_in_lists_and_quotes_are_text_too(example):
+    """The shell had its turn, whatever the value looks like."""
+    spec = example("train.layers=['${HOME}', {a: $$}]", "train.rate='${HOME}'")
+    assert train(spec).body.params["layers"] == ["${HOME}", {"a": "$$"}]
+    assert train(spec).body.params["rate"] == "${HOME}"
+
+
 def test_the_pipeline_and_its_supervisors_can_be_set(example):
     """By key alone for the pipeline, by name for the others."""
     spec = example("max_restarts=3", "batch.max_restarts=1", "strategy=one_for_all", "pipeline=b")

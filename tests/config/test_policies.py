@@ -4,7 +4,16 @@ import pytest
 from config_world import one_segment
 
 from supervisor.config.policies import shipped_folder
-from supervisor.core.spec import Backoff, Budget, Criticality, Probe, Quota, Restart, Shutdown
+from supervisor.core.spec import (
+    Backoff,
+    Budget,
+    Criticality,
+    Notes,
+    Probe,
+    Quota,
+    Restart,
+    Shutdown,
+)
 
 SHIPPED = sorted(
     file.name.removesuffix(".yaml")
@@ -56,6 +65,7 @@ def test_own_keys_win_and_the_rest_is_the_policys(load_text):
     assert segment.health.ready == Probe("http", "/ok", period_s=9.0)
     assert segment.health.alive == Probe("tcp", port="http", timeout_s=7.0, failures=9)
     assert segment.shutdown == Shutdown()
+    assert segment.notes == Notes()  # the policy's description is its own
 
 
 def test_a_short_form_in_a_policy_is_merged_too(load_text, folder):
