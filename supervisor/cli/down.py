@@ -82,14 +82,16 @@ def _tell_end(reader: StoreReader, name: str) -> None:
 @click.argument("pipelines", nargs=-1, type=PIPELINE, metavar="[PIPELINE]...")
 @click.option("-p", "--pipeline", type=PIPELINE, help="The same as naming it.")
 @click.option("-a", "--all", "everything", is_flag=True, help="All pipelines of $PSUP_HOME.")
-@click.option("--no-wait", is_flag=True, help="Do not stay until everything is gone.")
+@click.option(
+    "--wait/--no-wait", "waits", default=True, help="Stay until everything is gone (default)."
+)
 @click.option("--timeout", type=SPAN, help="Wait so long at most; it goes on.")
 def down(
     pipelines: tuple[str, ...],
     *,
     pipeline: str | None,
     everything: bool,
-    no_wait: bool,
+    waits: bool,
     timeout: float | None,
 ) -> None:
     """Stop whole pipelines in reverse start order, and stay until no process is left.
@@ -109,7 +111,7 @@ def down(
     if not names:
         say("psup: nothing is up")
     with left_alone_on_interrupt():
-        if no_wait:
+        if not waits:
             hear_answers(home, ask_for(home, "down", going))
         elif going:
             _take_down(home, going, timeout)

@@ -87,11 +87,16 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def fitting(lines: list[str], screen: Terminal) -> list[str]:
+    """Return the lines that fit on the screen; what does not is counted on the last."""
+    if screen.height is None or len(lines) <= screen.height:
+        return lines
+    hidden = len(lines) - screen.height + 1
+    return [*lines[: screen.height - 1], f"… {hidden} more lines"]
+
+
 def _write_frame(lines: list[str], screen: Terminal) -> None:
-    if screen.height is not None and len(lines) > screen.height:
-        hidden = len(lines) - screen.height + 1
-        lines = [*lines[: screen.height - 1], f"… {hidden} more lines"]
-    body = "\n".join(line + _CLEAR_REST_OF_LINE for line in lines)
+    body = "\n".join(line + _CLEAR_REST_OF_LINE for line in fitting(lines, screen))
     sys.stdout.write(f"{_BEGIN_FRAME}{body}{_END_FRAME}")
     sys.stdout.flush()
 
