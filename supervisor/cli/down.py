@@ -58,7 +58,9 @@ def _take_down(home: Home, names: Sequence[str], timeout_s: float | None) -> Non
             if left:
                 seen = view(reader, reader.pipeline(left[0]))
                 words = awaited(seen.root, len(left) - 1)
-                progress.show(words, " ".join(seen.root["waits_for"]) or seen.root["state"])
+                if seen.root["phase"] == "down":
+                    words = f"{left[0]}: all segments are down, its daemon tidies up"
+                progress.show(words, f"{seen.root['phase']} {seen.root['waits_for']}")
                 patience.wait(reader, f"down {left[0]}", progress)
 
 

@@ -103,7 +103,7 @@ def last_exit(reason: Json | None, evidence: Json) -> dict[str, Any] | None:
         return None
     peak_bytes = evidence.get("peak_memory_bytes")
     text = exit_text(reason)
-    if peak_bytes is not None and (reason["kind"] == "oom" or reason.get("detail") == "memory"):
+    if peak_bytes is not None and is_about_memory(reason):
         text += f" (peak {size(peak_bytes)})"
     return {
         "kind": reason["kind"],
@@ -111,6 +111,11 @@ def last_exit(reason: Json | None, evidence: Json) -> dict[str, Any] | None:
         "text": text,
         "peak_memory_bytes": peak_bytes,
     }
+
+
+def is_about_memory(reason: Json | None) -> bool:
+    """Tell whether an exit is the memory quota's doing, whoever holds it."""
+    return reason is not None and (reason["kind"] == "oom" or reason.get("detail") == "memory")
 
 
 def next_of_segment(spec: Json, state: Json, account: Json, now_s: float) -> Json | None:

@@ -236,8 +236,7 @@ class Teller:
                 for path in node["waits_for"]
                 if path in self._names
             ]
-        last = node["last_exit"]
-        if last and (last["kind"] == "oom" or last["detail"] == "memory"):
+        if outlook.is_about_memory(node["last_exit"]):
             limit = node["quota"].get("memory_bytes")
             now = f", now {size(limit)}" if limit is not None else ""
             file = self._seen.row.info.get("file", "the pipeline file")

@@ -14,6 +14,7 @@ import click
 
 from supervisor.cli.arguments import SPAN, examples, json_option, pipeline_option, targets_argument
 from supervisor.cli.home import Home
+from supervisor.cli.outlook import is_about_memory
 from supervisor.cli.picture import (
     SCHEMA_VERSION,
     Node,
@@ -144,7 +145,7 @@ def _memory(node: Node) -> Cell:
     used = None
     if node["state"] in _LIVE_STATES:
         used = usage.get("memory_bytes")
-    elif node["state"] in _AILING_STATES:
+    elif node["state"] in _AILING_STATES and is_about_memory(node["last_exit"]):
         used = usage.get("peak_memory_bytes")
     held = node["enforcement"].get("memory", "") if limit is not None else ""
     if held == "none":
