@@ -75,17 +75,6 @@ def test_the_story_of_a_living_body_can_be_read_again(rlimit_world: CellWorld) -
     assert events == ["Started", "Ready"]
 
 
-def test_only_the_newest_watcher_waits(rlimit_world: CellWorld) -> None:
-    """The watch of a dead daemon does not hold a thread for ever."""
-    older: list[object] = []
-    thread = threading.Thread(target=lambda: older.append(rlimit_world.cell.watch(0)))
-    thread.start()
-    rlimit_world.start("quick")
-    rlimit_world.until(Exited)
-    thread.join(timeout=30)
-    assert not thread.is_alive()
-
-
 def test_describe_tells_what_runs(rlimit_world: CellWorld) -> None:
     """Adoption asks which life is there, and whether it lives."""
     nothing = rlimit_world.cell.describe()

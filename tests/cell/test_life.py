@@ -241,6 +241,16 @@ def test_a_full_disk_quota_is_a_breach(world: CellWorld) -> None:
     assert exited.reason == ExitReason(ExitKind.QUOTA, "disk")
 
 
+def test_a_breach_during_the_grace_is_still_a_stop(world: CellWorld) -> None:
+    """Whoever asked for the end gets it a little earlier; the cause stays the asking."""
+    world.start("spill_when_stopped", disk_bytes=20 * MIB)
+    world.until(Ready)
+    world.cell.stop(1, "SIGTERM")
+    exited, evidence = world.until(Exited)
+    assert exited.reason == ExitReason(ExitKind.STOPPED)
+    assert evidence["signal"] == "SIGKILL"
+
+
 def test_open_files_are_limited_from_the_first_instruction(world: CellWorld) -> None:
     """The program's own limit is the quota."""
     world.start(command=("sh", "-c", "ulimit -n"), open_files=37)
@@ -279,6 +289,8 @@ def test_a_service_is_ready_when_it_says_so(world: CellWorld) -> None:
     assert evidence["status"] == "warming up"
     assert list(evidence["progress"]) == [3, 4]
     assert evidence["memory_bytes"] > 0
+    events = [notice["event"]["type"] for notice in world.cell.watch(0) if notice["event"]]
+    assert events == ["Started", "Ready"], "said twice, told once"
 
 
 def test_a_body_that_never_says_ready_is_not_ready(rlimit_world: CellWorld) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from queue import SimpleQueue
+from threading import Thread
+
 import pytest
 
 from supervisor.cell.outbox import Outbox
@@ -51,6 +55,23 @@ def test_a_measurement_does_not_outlive_its_life() -> None:
     outbox.measure(1, {})
     outbox.tell(Exited("p/a", 1, DONE), {})
     assert numbers(outbox) == [2]
+
+
+def test_only_the_newest_watcher_waits() -> None:
+    """The watch of a dead daemon does not hold a thread for ever, nor take what is not for it."""
+    outbox, heard = Outbox(), SimpleQueue()
+    threads = []
+    for name in ("older", "newer"):
+        threads.append(Thread(target=lambda name=name: heard.put((name, outbox.watch(0)))))
+        threads[-1].start()
+        while outbox._watcher < len(threads):
+            time.sleep(0.001)  # until it stands in line
+    assert heard.get(timeout=30) == ("older", [])
+    outbox.tell(Ready("p/a", 1), {})
+    name, notices = heard.get(timeout=30)
+    assert (name, len(notices)) == ("newer", 1)
+    for thread in threads:
+        thread.join()
 
 
 def test_a_broken_cell_fails_its_watchers() -> None:

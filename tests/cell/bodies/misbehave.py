@@ -33,6 +33,7 @@ def says_ready(ctx):
     ctx.status("warming up")
     ctx.progress(3, 4)
     ctx.ready()
+    ctx.ready()
     ctx.stopping.wait()
 
 
@@ -95,6 +96,11 @@ def spill(ctx):
     for number in range(100):
         (ctx.scratch / f"{number}.bin").write_bytes(b"x" * MIB)
     time.sleep(600)
+
+
+def spill_when_stopped(ctx):
+    ctx.stopping.wait()
+    spill(ctx)
 
 
 def chatter(ctx):
