@@ -139,6 +139,12 @@ class EmbeddedRay:
             if not self.users():
                 self._stop()
 
+    def stop(self) -> None:
+        """Stop Ray, whoever uses it; its users notice, and what they ran on it is lost."""
+        self._unwatch()
+        with self._locked():
+            self._stop()
+
     def users(self) -> list[str]:
         """Return the names of those who live and use this Ray; forgets nobody."""
         return sorted(

@@ -22,8 +22,11 @@ from typing import Any
 from supervisor.core.spec import Path
 from supervisor.errors import BackendUnavailable
 
-CALLS_AT_ONCE = 8
-"""Threads of a cell: one is taken by the watch, the others answer at once."""
+WATCHES_AT_ONCE = 4
+"""Of these calls that stay pending, all but the newest are on their way home."""
+ORDERS = "orders"
+"""The concurrency group of all other calls. It has one thread, so that they keep their order: a kill
+that overtook its start would be lost."""
 _TITLE = "psup-cell"
 
 
@@ -57,7 +60,10 @@ class RayActor:
 
     def call(self, method: str, *values: Any) -> Future[Any]:
         """Call a method; Ray keeps the call until the actor is up."""
-        answer: Future[Any] = getattr(self._handle, method).remote(*values).future()
+        bound = getattr(self._handle, method)
+        if method != "watch":
+            bound = bound.options(concurrency_group=ORDERS)
+        answer: Future[Any] = bound.remote(*values).future()
         return answer
 
     def kill(self) -> None:
@@ -114,7 +120,7 @@ class RayActors:
             lifetime="detached",
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=CALLS_AT_ONCE,
+            max_concurrency=WATCHES_AT_ONCE,
             num_cpus=0,
             num_gpus=gpus,
         )
@@ -167,7 +173,7 @@ class RayActors:
         """
         if path not in self._classes:
             named = type(f"{_TITLE} {path}", (self._node_side.cell_class,), {})
-            self._classes[path] = self._ray.remote(named)
+            self._classes[path] = self._ray.remote(concurrency_groups={ORDERS: 1})(named)
         return self._classes[path]
 
 

@@ -30,9 +30,10 @@ class Errands:
     """
 
     def __init__(self, name: str) -> None:
-        self._queue: SimpleQueue[Errand | None] = SimpleQueue()
+        self._queue: SimpleQueue[Errand] = SimpleQueue()
         self._alarms: list[tuple[float, int, Errand]] = []
         self._numbers = itertools.count()
+        self._over = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -49,20 +50,24 @@ class Errands:
         heapq.heappush(self._alarms, (time.monotonic() + after_s, next(self._numbers), errand))
 
     def finish(self, last: Errand) -> None:
-        """Do one last thing and end the thread; returns when it has ended, at once if it had."""
-        if self._thread.is_alive():
-            self.soon(last)
-            self._queue.put(None)
-            self._thread.join()
+        """Do one last thing, and nothing that was to be done later; returns when it is done."""
+
+        def end() -> None:
+            self._over = True
+            last()
+
+        self.soon(end)
+        self._thread.join()
 
     def _work(self) -> None:
-        while (errand := self._next()) is not None:
+        while not self._over:
+            errand = self._next()
             try:
                 errand()
-            except Exception:  # noqa: BLE001  one errand's trouble must not keep the others undone
+            except Exception:  # noqa: BLE001  one errand's trouble must not keep others undone
                 _log.exception("an errand failed")
 
-    def _next(self) -> Errand | None:
+    def _next(self) -> Errand:
         while self._alarms:
             left_s = self._alarms[0][0] - time.monotonic()
             if left_s <= 0:
