@@ -19,7 +19,7 @@ from supervisor.cli.live_memory import memory_now
 from supervisor.cli.store_reader import LifeRow, NodeRow, PipelineRow, SampleRow, StoreReader
 from supervisor.cli.targets import Candidate
 from supervisor.cli.words import one_line, state_word
-from supervisor.errors import EXIT_DEGRADED, EXIT_GAVE_UP, EXIT_OK, NotRunning
+from supervisor.errors import EXIT_DEGRADED, EXIT_GAVE_UP, EXIT_OK, NoSuchTarget, NotRunning
 from supervisor.runtime.process_identity import boot_id, parent_is_alive
 
 SCHEMA_VERSION = 1
@@ -65,12 +65,11 @@ def open_store(home: Home) -> StoreReader:
     Raises:
         NotRunning: nothing was ever launched with this `$PSUP_HOME`.
     """
-    if not home.state_db.exists():
-        raise NotRunning(
-            f"no pipeline was launched yet ({home.root} is empty)",
-            hint="psup init NAME writes a small pipeline, psup launch FILE starts one",
-        )
-    return StoreReader(home.state_db)
+    try:
+        return StoreReader(home.state_db)
+    except NoSuchTarget as error:
+        hint = "psup init NAME writes a small pipeline, psup launch FILE starts one"
+        raise NotRunning(error.message, hint=hint) from error
 
 
 def launched(reader: StoreReader) -> list[PipelineRow]:
