@@ -161,6 +161,8 @@ def test_a_pipeline_that_is_down_says_so(world):
     """After `down` the tree still shows what is known, as stopped, and exits with 3."""
     world.put("digits", state.SupervisorState(state.Down()))
     world.put("digits/serve", state.SegmentState(state.Idle(), 1))
+    gave_up = state.Ended(world.now_s, state.Ending.GAVE_UP)
+    world.put("digits/training/train", state.SegmentState(gave_up, 3))
     world.save("digits", pipeline_state="down")
     world.leave("digits", "gone")
     result = world.run("tree")
@@ -203,8 +205,16 @@ def test_fresh_memory_comes_from_the_control_group(world, tmp_path):
     assert "200M/512M kernel" in line_of(world.run("tree").stdout, "serve")
 
 
-def test_nearly_full_memory_is_not_hidden_by_an_old_sample(world):
-    """A measurement of two minutes ago is no measurement."""
+def test_a_measurement_of_long_ago_is_not_shown(world):
+    """What a body used three minutes ago says nothing about now."""
+    world.put("digits/evaluate", state.SegmentState(state.Running(world.now_s - 999), 2))
+    world.life("digits/evaluate", 2, started_s=world.now_s - 999)
+    world.sample("digits/evaluate", 2, at_s=world.now_s - 180, memory_bytes=MIB, cpu_cores=1.0)
+    assert words_of(world.run("tree").stdout, "evaluate")[4:6] == ["–", "–"]
+
+
+def test_a_measurement_of_the_life_before_is_not_shown(world):
+    """A new life begins with nothing known."""
     world.life("digits/serve", 2, started_s=world.now_s)
     world.put("digits/serve", state.SegmentState(state.Running(world.now_s), 2))
     assert words_of(world.run("tree").stdout, "serve")[4:6] == ["–/512M", "–"]
