@@ -25,8 +25,8 @@ from supervisor.errors import BackendUnavailable
 WATCHES_AT_ONCE = 4
 """Of these calls that stay pending, all but the newest are on their way home."""
 ORDERS = "orders"
-"""The concurrency group of all other calls. It has one thread, so that they keep their order: a kill
-that overtook its start would be lost."""
+"""The concurrency group of all other calls. Its one thread keeps their order: a kill that overtook
+its start would be lost."""
 _TITLE = "psup-cell"
 
 
