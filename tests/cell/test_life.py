@@ -305,11 +305,20 @@ def test_a_body_that_never_says_ready_is_not_ready(rlimit_world: CellWorld) -> N
 
 
 def test_a_silent_body_is_unresponsive(rlimit_world: CellWorld) -> None:
-    """A watchdog that is not fed is told; ending the body is the core's order."""
+    """A watchdog that was never fed is told; ending the body is the core's order."""
     silence = Probe("notify", period_s=0.1, failures=3)
-    rlimit_world.start("one_heartbeat", kind=Kind.SERVICE, health=Health(alive=silence))
+    rlimit_world.start("serve", kind=Kind.SERVICE, health=Health(alive=silence))
     unresponsive, _ = rlimit_world.until(Unresponsive)
     assert unresponsive.detail == "no heartbeat for 0.3 s"
+    assert rlimit_world.cell.describe()["alive"] is True
+
+
+def test_heartbeats_keep_the_watchdog_quiet(rlimit_world: CellWorld) -> None:
+    """The time runs from the last heartbeat, not from the start."""
+    silence = Probe("notify", period_s=0.3, failures=2)
+    rlimit_world.start("six_heartbeats", kind=Kind.SERVICE, health=Health(alive=silence))
+    rlimit_world.until(Unresponsive)
+    assert rlimit_world.log().splitlines()[-1] == "beat 5"
 
 
 def test_an_exec_probe_runs_inside_the_enclosure(world: CellWorld) -> None:

@@ -37,8 +37,11 @@ def says_ready(ctx):
     ctx.stopping.wait()
 
 
-def one_heartbeat(ctx):
-    ctx.heartbeat()
+def six_heartbeats(ctx):
+    for number in range(6):
+        time.sleep(0.15)
+        print("beat", number)
+        ctx.heartbeat()
     time.sleep(600)
 
 
