@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 PSUP = pathlib.Path(sys.executable).parent / "psup"
 PIPELINES = pathlib.Path(__file__).resolve().parents[2] / "pipelines"
@@ -109,7 +109,7 @@ class Client:
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._ask_on)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -159,22 +159,27 @@ def test_launching_a_broken_file_says_where(person: Person, tmp_path: pathlib.Pa
 
 
 def test_down_leaves_nothing_behind(person: Person) -> None:
-    """No process, no cgroup, no actor of the pipeline is left."""
+    """No process and no cgroup of the pipeline is left."""
+    groups_before = groups_of("digits")
     assert person.types("launch", DIGITS, "--set", ROUNDS).returncode == 0
     person.waits_for("digits/serve", "running")
+    assert groups_of("digits") > groups_before
     root = person.tree("digits")
     pids = [leaf["pid"] for leaf in leaves(root) if leaf["pid"]] + [root["daemon_pid"]]
     assert person.types("down").returncode == 0
     eventually(lambda: not any(map(is_alive, pids)), 20, "every process to be gone")
-    groups = pathlib.Path("/sys/fs/cgroup")
-    left = [str(one) for one in groups.glob("*/**/psup-*/**/digits*")]
-    assert left == []
+    assert groups_of("digits") <= groups_before
     marked = [
         entry.name
         for entry in pathlib.Path("/proc").iterdir()
         if entry.name.isdigit() and b"PSUP_PIPELINE=digits" in environment_of(entry)
     ]
     assert marked == []
+
+
+def groups_of(pipeline: str) -> set[str]:
+    """Every control group made for a pipeline of this name, in whatever home."""
+    return {str(one) for one in pathlib.Path("/sys/fs/cgroup").glob(f"*/**/psup-*/*/{pipeline}")}
 
 
 def environment_of(entry: pathlib.Path) -> bytes:
