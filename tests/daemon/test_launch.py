@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 class Shell:
-    """A person with a `$PSUP_HOME` and a folder for pipeline files."""
+    """A person with a `$PSUP_HOME` and one pipeline, which is called `@` in these tests.
+
+    Its real name is new for every test: numbers of lives go on over launches of the same name.
+    """
 
     def __init__(self, home: Path, folder: Path) -> None:
         self.home = home
         self.folder = folder
+        self.name = f"launch-{uuid.uuid4().hex[:6]}"
         self.environment = {
             **os.environ,
             "PSUP_HOME": str(home),
@@ -34,14 +39,17 @@ class Shell:
             "SECRET": "n0t-on-a-d1sk",
         }
 
-    def write(self, name: str, children: str) -> str:
-        file = self.folder / f"{name}.yaml"
-        file.write_text(f"pipeline: {name}\nchildren:\n{children}", encoding="utf-8")
+    def real(self, text: str) -> str:
+        return text.replace("@", self.name)
+
+    def write(self, children: str) -> str:
+        file = self.folder / "pipeline.yaml"
+        file.write_text(f"pipeline: {self.name}\nchildren:\n{children}", encoding="utf-8")
         return str(file)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "supervisor", *words],
+            [sys.executable, "-m", "supervisor", *map(self.real, words)],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,12 +62,12 @@ class Shell:
         assert "Traceback" not in err, err
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def root(self, pipeline: str) -> dict[str, Any]:
-        done = self.run("tree", pipeline, "--json")
+    def root(self) -> dict[str, Any]:
+        done = self.run("tree", "@", "--json")
         return json.loads(done.stdout)["pipelines"][0]
 
     def node(self, path: str) -> dict[str, Any]:
-        node = self.root(path.partition("/")[0])
+        node = self.root()
         for name in path.split("/")[1:]:
             node = next(child for child in node["children"] if child["name"] == name)
         return node
@@ -67,18 +75,26 @@ class Shell:
     def await_node(self, path: str, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         return eventually(lambda: (node := self.node(path)) and is_it(node) and node)
 
-    def await_daemon(self, pipeline: str, other_than: int) -> int:
-        return eventually(
-            lambda: (pid := self.root(pipeline)["daemon_pid"]) and pid != other_than and pid
-        )
+    def await_daemon(self, other_than: int) -> int:
+        return eventually(lambda: (pid := self.root()["daemon_pid"]) and pid != other_than and pid)
 
-    def log(self, pipeline: str) -> str:
-        return (self.home / "pipelines" / pipeline / "daemon.log").read_text(encoding="utf-8")
+    def log(self) -> str:
+        file = self.home / "pipelines" / self.name / "daemon.log"
+        return file.read_text(encoding="utf-8")
 
     def output(self, path: str, incarnation: int) -> str:
-        pipeline, _, below = path.partition("/")
-        folder = self.home / "pipelines" / pipeline / "segments" / below
+        folder = self.home / "pipelines" / self.name / "segments" / path.partition("/")[2]
         return (folder / "logs" / f"{incarnation}.log").read_text(encoding="utf-8")
+
+    def await_line(self, process: subprocess.Popen[str], part: str) -> None:
+        """Read what a command says until it has said that."""
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if self.real(part) in line:
+                return
+        raise AssertionError(f"never said {part!r}: {said}")
 
 
 def eventually(question: Callable[[], Any]) -> Any:
@@ -112,8 +128,13 @@ def is_alive(pid: int) -> bool:
 def shell(ray_home: Path, tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(ray_home, tmp_path)
     yield shell
-    for file in tmp_path.glob("*.yaml"):
-        shell.run("down", file.stem)
+    if (tmp_path / "pipeline.yaml").exists():
+        down = shell.start("down", "@")
+        while down.poll() is None:  # patience with bodies is not what is tested here
+            if (pid := shell.root()["daemon_pid"]) is not None:
+                os.kill(pid, signal.SIGINT)
+            time.sleep(0.2)
+        down.communicate()
 
 
 SERVE = "  serve: {kind: service, command: [sleep, '1000']}\n"
@@ -121,16 +142,16 @@ SERVE = "  serve: {kind: service, command: [sleep, '1000']}\n"
 
 def test_a_killed_daemon_is_replaced_and_no_body_notices(shell):
     """SIGKILL, twice: a new daemon each time, the same body, and requests are obeyed again."""
-    assert shell.run("launch", shell.write("launched", SERVE)).returncode == 0
-    before = shell.node("launched/serve")
-    daemon = shell.root("launched")["daemon_pid"]
+    assert shell.run("launch", shell.write(SERVE)).returncode == 0
+    before = shell.node("@/serve")
+    daemon = shell.root()["daemon_pid"]
     for _ in range(2):
         os.kill(daemon, signal.SIGKILL)
-        daemon = shell.await_daemon("launched", daemon)
-    after = shell.node("launched/serve")
+        daemon = shell.await_daemon(daemon)
+    after = shell.node("@/serve")
     assert (after["pid"], after["incarnation"]) == (before["pid"], 1)
     assert is_alive(before["pid"])
-    assert shell.run("stop", "launched/serve").returncode == 0
+    assert shell.run("stop", "@/serve").returncode == 0
     assert not is_alive(before["pid"])
 
 
@@ -141,17 +162,17 @@ def test_a_daemon_killed_while_a_body_is_starting_starts_no_second_one(shell):
         "  serve:\n    kind: service\n    command: [sh, -c, 'echo born; exec sleep 1000']\n"
         f"    ready: {{exec: [test, -e, {flag}], period: 200ms}}\n"
     )
-    launch = shell.start("launch", shell.write("launched", slow))
-    eventually(lambda: "launched" in shell.run("tree", "-a").stdout)
-    body = shell.await_node("launched/serve", lambda node: node["pid"])["pid"]
-    os.kill(daemon := shell.root("launched")["daemon_pid"], signal.SIGKILL)
-    shell.await_daemon("launched", daemon)
+    launch = shell.start("launch", shell.write(slow))
+    eventually(lambda: shell.name in shell.run("tree", "-a").stdout)
+    body = shell.await_node("@/serve", lambda node: node["pid"])["pid"]
+    os.kill(daemon := shell.root()["daemon_pid"], signal.SIGKILL)
+    shell.await_daemon(daemon)
     flag.touch()
     _, said = launch.communicate(timeout=PATIENCE_S)
     assert launch.returncode == 0, said  # it followed the next daemon as well
-    ready = shell.await_node("launched/serve", lambda node: node["state"] == "running")
+    ready = shell.await_node("@/serve", lambda node: node["state"] == "running")
     assert (ready["pid"], ready["incarnation"]) == (body, 1)
-    assert shell.output("launched/serve", 1).count("born") == 1
+    assert shell.output("@/serve", 1).count("born") == 1
 
 
 def test_a_task_that_ends_while_no_daemon_is_there_is_heard_of(shell):
@@ -161,28 +182,31 @@ def test_a_task_that_ends_while_no_daemon_is_there_is_heard_of(shell):
     task = (
         f"  task:\n    command: [sh, -c, 'while ! test -e {flag}; do sleep 0.05; done; exit 7']\n"
     )
-    assert shell.run("launch", shell.write("launched", task + never)).returncode == 0
-    node, daemon = shell.node("launched/task"), shell.root("launched")["daemon_pid"]
+    assert shell.run("launch", shell.write(task + never)).returncode == 0
+    node, daemon = shell.node("@/task"), shell.root()["daemon_pid"]
     heart = parent_of(daemon)
     os.kill(heart, signal.SIGSTOP)  # nobody restarts the daemon for a while
     os.kill(daemon, signal.SIGKILL)
     flag.touch()
     eventually(lambda: not is_alive(node["pid"]))
     os.kill(heart, signal.SIGCONT)
-    ended = shell.await_node("launched/task", lambda node: node["state"] == "failed")
+    ended = shell.await_node("@/task", lambda node: node["state"] == "failed")
     assert (ended["last_exit"]["text"], ended["incarnation"]) == ("exit(7)", 1)
 
 
 def test_secrets_outlive_a_daemon_but_never_touch_a_disk(shell):
     """A body started by the second daemon has what the terminal had; no file below home has it."""
-    chatty = "  serve: {kind: service, command: [sh, -c, 'echo \"$${SECRET}\"; exec sleep 1000']}\n"
-    assert shell.run("launch", shell.write("launched", chatty)).returncode == 0
-    daemon = shell.root("launched")["daemon_pid"]
+    chatty = (
+        "  serve:\n    kind: service\n"
+        "    command: [sh, -c, 'echo $${#SECRET} characters; exec sleep 1000']\n"
+    )
+    assert shell.run("launch", shell.write(chatty)).returncode == 0
+    daemon = shell.root()["daemon_pid"]
     os.kill(daemon, signal.SIGKILL)
-    shell.await_daemon("launched", daemon)
-    assert shell.run("restart", "launched/serve").returncode == 0
-    shell.await_node("launched/serve", lambda n: n["incarnation"] == 2 and n["state"] == "running")
-    eventually(lambda: "n0t-on-a-d1sk" in shell.output("launched/serve", 2))
+    shell.await_daemon(daemon)
+    assert shell.run("restart", "@/serve").returncode == 0
+    shell.await_node("@/serve", lambda n: n["incarnation"] == 2 and n["state"] == "running")
+    eventually(lambda: "13 characters" in shell.output("@/serve", 2))
     for file in shell.home.rglob("*"):
         if file.is_file() and file.parent.name != "logs":
             assert b"n0t-on-a-d1sk" not in file.read_bytes(), file
@@ -190,26 +214,23 @@ def test_secrets_outlive_a_daemon_but_never_touch_a_disk(shell):
 
 def test_a_killed_heart_changes_nothing_but_a_line_in_the_log(shell):
     """The daemon goes on, obeys, and goes down as ever."""
-    assert shell.run("launch", shell.write("launched", SERVE)).returncode == 0
-    before, daemon = shell.node("launched/serve"), shell.root("launched")["daemon_pid"]
+    assert shell.run("launch", shell.write(SERVE)).returncode == 0
+    before, daemon = shell.node("@/serve"), shell.root()["daemon_pid"]
     os.kill(parent_of(daemon), signal.SIGKILL)
     eventually(
-        lambda: (
-            "nobody restarts this daemon" in shell.log("launched")
-            or "heart is gone" in shell.log("launched")
-        )
+        lambda: "nobody restarts this daemon" in shell.log() or "heart is gone" in shell.log()
     )
-    assert shell.root("launched")["daemon_pid"] == daemon
-    assert shell.node("launched/serve")["pid"] == before["pid"]
-    assert shell.run("down", "launched").returncode == 0
+    assert shell.root()["daemon_pid"] == daemon
+    assert shell.node("@/serve")["pid"] == before["pid"]
+    assert shell.run("down", "@").returncode == 0
     assert not is_alive(before["pid"])
     eventually(lambda: not is_alive(daemon))
 
 
 def test_the_background_keeps_nothing_of_the_terminal(shell):
     """Own session, folder /, no descriptor but its own; and they can be told apart in ps."""
-    assert shell.run("launch", shell.write("launched", SERVE)).returncode == 0
-    daemon = shell.root("launched")["daemon_pid"]
+    assert shell.run("launch", shell.write(SERVE)).returncode == 0
+    daemon = shell.root()["daemon_pid"]
     heart = parent_of(daemon)
     assert os.getsid(heart) == heart
     assert link(heart, "cwd") == link(daemon, "cwd") == "/"
@@ -218,36 +239,31 @@ def test_the_background_keeps_nothing_of_the_terminal(shell):
     opened = {link(heart, f"fd/{file.name}") for file in Path(f"/proc/{heart}/fd").iterdir()}
     assert opened <= {
         "/dev/null",
-        str(shell.home / "pipelines" / "launched" / "daemon.log"),
+        str(shell.home / "pipelines" / shell.name / "daemon.log"),
         "/memfd:psup-parcel (deleted)",
         *(target for target in opened if target.startswith("pipe:")),
     }
-    assert shell.run("down", "launched").returncode == 0
+    assert shell.run("down", "@").returncode == 0
     eventually(lambda: not is_alive(heart))
 
 
-def test_a_second_launch_says_who_runs_it_and_touches_nothing(shell):
-    """Exit code 1, the daemon's pid, and what to type."""
-    file = shell.write("launched", SERVE)
-    assert shell.run("launch", file).returncode == 0
-    before = shell.root("launched")
-    again = shell.run("launch", file)
-    assert again.returncode == 1
-    assert str(before["daemon_pid"]) in again.stderr
-    assert "psup down launched" in again.stderr
-    assert shell.node("launched/serve")["pid"] == before["children"][0]["pid"]
-
-
-def test_of_two_launches_at_once_exactly_one_wins(shell):
-    """The other one says so cleanly, and there is one daemon and one body."""
-    file = shell.write("launched", SERVE)
+def test_of_two_launches_at_once_exactly_one_wins_and_a_third_is_told_who(shell):
+    """Exit code 1, the daemon's pid, what to type; and the body never notices."""
+    file = shell.write(SERVE)
     both = [shell.start("launch", file) for _ in range(2)]
     told = [one.communicate(timeout=PATIENCE_S)[1] for one in both]
     assert sorted(one.returncode for one in both) == [0, 1], told
     loser = next(err for one, err in zip(both, told, strict=True) if one.returncode)
-    assert "already running" in loser
-    assert "Traceback" not in loser
-    assert shell.node("launched/serve")["incarnation"] == 1
+    before = shell.root()
+    third = shell.run("launch", file)
+    assert third.returncode == 1
+    for said in (loser, third.stderr):
+        assert "already running" in said
+        assert str(before["daemon_pid"]) in said
+        assert shell.real("psup down @") in said
+        assert "Traceback" not in said
+    assert shell.root()["children"][0]["pid"] == before["children"][0]["pid"]
+    assert shell.node("@/serve")["incarnation"] == 1
 
 
 @pytest.mark.parametrize(
@@ -263,24 +279,24 @@ def test_of_two_launches_at_once_exactly_one_wins(shell):
 )
 def test_waiting_ends_with_the_tasks_and_says_how_they_ended(shell, children, code):
     """0: all completed; 3: one failed, and who waits for it waits for ever; 5: one gave up."""
-    done = shell.run("launch", shell.write("launched", children), "--wait")
+    done = shell.run("launch", shell.write(children), "--wait")
     assert done.returncode == code, done.stderr
-    assert shell.root("launched")["daemon_pid"]
+    assert shell.root()["daemon_pid"]
 
 
 def test_a_launch_that_takes_too_long_goes_on_without_its_terminal(shell):
     """Exit code 6, and the daemon still tries."""
     never = "  serve: {kind: service, command: [sleep, '1000'], ready: {exec: ['false']}}\n"
-    done = shell.run("launch", shell.write("launched", never), "--timeout", "4s")
+    done = shell.run("launch", shell.write(never), "--timeout", "4s")
     assert done.returncode == 6, done.stderr
-    assert shell.node("launched/serve")["state"] == "starting"
+    assert shell.node("@/serve")["state"] == "starting"
 
 
 def test_ctrl_c_in_the_foreground_drains(shell):
     """The command ends with 0 when everything is down."""
-    launch = shell.start("launch", shell.write("launched", SERVE), "--foreground")
-    await_line(launch, "launched/serve  running")
-    body = shell.node("launched/serve")["pid"]
+    launch = shell.start("launch", shell.write(SERVE), "--foreground")
+    shell.await_line(launch, "@/serve  running")
+    body = shell.node("@/serve")["pid"]
     launch.send_signal(signal.SIGINT)
     _, err = launch.communicate(timeout=PATIENCE_S)
     assert launch.returncode == 0, err
@@ -294,12 +310,12 @@ def test_a_second_ctrl_c_kills(shell):
         "  serve:\n    kind: service\n    shutdown: {grace: 10m}\n"
         "    command: [sh, -c, 'trap \"\" TERM; echo deaf; while :; do sleep 1; done']\n"
     )
-    launch = shell.start("launch", shell.write("launched", deaf), "--foreground")
-    await_line(launch, "launched/serve  running")
-    eventually(lambda: "deaf" in shell.output("launched/serve", 1))
-    body = shell.node("launched/serve")["pid"]
+    launch = shell.start("launch", shell.write(deaf), "--foreground")
+    shell.await_line(launch, "@/serve  running")
+    eventually(lambda: "deaf" in shell.output("@/serve", 1))
+    body = shell.node("@/serve")["pid"]
     launch.send_signal(signal.SIGINT)
-    await_line(launch, "launched/serve  stopping")
+    shell.await_line(launch, "@/serve  stopping")
     launch.send_signal(signal.SIGINT)
     assert launch.wait(PATIENCE_S) == 0
     launch.communicate()
@@ -308,14 +324,14 @@ def test_a_second_ctrl_c_kills(shell):
 
 def test_a_foreground_launch_that_is_killed_takes_its_pipeline_down(shell):
     """Whatever ends the launcher (here SIGKILL), nothing goes on behind its back."""
-    launch = shell.start("launch", shell.write("launched", SERVE), "--foreground")
-    await_line(launch, "launched/serve  running")
-    body = shell.node("launched/serve")["pid"]
+    launch = shell.start("launch", shell.write(SERVE), "--foreground")
+    shell.await_line(launch, "@/serve  running")
+    body = shell.node("@/serve")["pid"]
     launch.kill()
     launch.communicate()
     eventually(lambda: not is_alive(body))
-    eventually(lambda: shell.root("launched")["daemon_pid"] is None)
-    assert shell.root("launched")["pipeline_state"] == "down"
+    eventually(lambda: shell.root()["daemon_pid"] is None)
+    assert shell.root()["pipeline_state"] == "down"
 
 
 def test_a_foreground_pipeline_that_fails_ends_with_five(shell):
@@ -323,16 +339,5 @@ def test_a_foreground_pipeline_that_fails_ends_with_five(shell):
     failing = (
         "  a: {command: ['false']}\nstrategy: one_for_all\nmax_restarts: 0\nmax_seconds: 60s\n"
     )
-    done = shell.run("launch", shell.write("launched", failing), "--foreground")
+    done = shell.run("launch", shell.write(failing), "--foreground")
     assert done.returncode == 5, done.stderr
-
-
-def await_line(process: subprocess.Popen[str], part: str) -> None:
-    """Read what a command says until it has said that."""
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if part in line:
-            return
-    raise AssertionError(f"never said {part!r}: {said}")
