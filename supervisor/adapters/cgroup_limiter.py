@@ -99,6 +99,12 @@ class CgroupLimiter:
                     empty.rmdir()
         return removed
 
+    def lives(self) -> Sequence[tuple[str, str]]:
+        """Return the pipeline and the name of every group of a life that is there."""
+        tops = self._hierarchy.folders(self._top)
+        pipelines = [pipeline for top in tops for pipeline in subfolders(top)]
+        return sorted({(one.name, group.name) for one in pipelines for group in subfolders(one)})
+
     def _groups(self, pipeline: str, chosen: _Choice) -> list[str]:
         """Return the names of the groups of a pipeline that are chosen."""
         found = set()
