@@ -18,7 +18,7 @@ from typing import Any
 
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120  pathlib costs 5 ms
 TRACEBACK_CHARS = 12_000
-NO_ROOM_TO_TELL = '{"type": "MemoryError", "message": "", "traceback": ""}'
+ROOM_TO_TELL_BYTES = 4 * 1024**2
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     from supervisor.body.notify import Notifier
 
     notifier = Notifier()
+    reserve = [bytearray(ROOM_TO_TELL_BYTES)]  # never touched, so no memory is used until it is
     try:
         context = Context()
         _listen_for_stop(context.stopping)
@@ -35,12 +36,8 @@ def main(arguments: list[str]) -> int:
         notifier.send(must_arrive=True, X_PSUP_RUNNING="1")
         _await(function(context))
     except Exception as error:  # noqa: BLE001  whatever the user's code raises is the verdict
-        _release_locals(error)
-        try:
-            described = _describe(error)
-        except MemoryError:
-            described = NO_ROOM_TO_TELL
-        notifier.send(must_arrive=True, X_PSUP_ERROR=described)
+        reserve.clear()
+        notifier.send(must_arrive=True, X_PSUP_ERROR=_describe(error))
         return 1
     return 0
 
@@ -96,17 +93,6 @@ def _await(result: object) -> None:
 
         if inspect.iscoroutine(result):
             asyncio.run(result)
-
-
-def _release_locals(error: BaseException) -> None:
-    """After a MemoryError, give back what the failed functions held: telling takes memory too."""
-    step = error.__traceback__ if isinstance(error, MemoryError) else None
-    while step is not None:
-        try:
-            step.tb_frame.clear()
-        except RuntimeError:
-            """This one is still being executed: our own."""
-        step = step.tb_next
 
 
 def _describe(error: BaseException) -> str:

@@ -31,9 +31,20 @@ def bad(ctx):
 def leaves(ctx):
     sys.exit(5)
 
-def no_memory(ctx):
-    held = [bytearray(1 << 20) for _ in range(4)]
-    raise MemoryError
+held = []
+
+def uses_everything(ctx):
+    while True:
+        held.append(bytearray(2000))
+
+def tells_who_sets(ctx):
+    import time
+    done = []
+    ctx.stopping.set = lambda: done.append(threading.current_thread())
+    print("waiting", flush=True)
+    while not done:
+        time.sleep(0.01)
+    print(done[0] is threading.main_thread(), flush=True)
 
 def waits(ctx):
     print("waiting", flush=True)
@@ -54,9 +65,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, target: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, target: str, *, through: tuple[str, ...] = (), **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(RUNNER), "p/a#1", target],
+        [*through, sys.executable, str(RUNNER), "p/a#1", target],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PSUP_PATH": "p/a", **environment},
         stdout=subprocess.PIPE,
@@ -118,12 +131,24 @@ def test_a_huge_message_still_arrives(folder: Path, ear) -> None:
     assert len(told["message"]) == 2000
 
 
-def test_a_memory_error_gives_back_what_was_held(folder: Path, ear) -> None:
-    """There must be room to tell of it."""
-    code, _, _ = run(folder, "mine:no_memory", NOTIFY_SOCKET=ear.address)
-    assert code == 1
-    ear.next()
-    assert json.loads(ear.next().removeprefix("X_PSUP_ERROR="))["type"] == "MemoryError"
+def test_a_memory_error_is_told_with_its_traceback(folder: Path, ear) -> None:
+    """Also when not even the modules that format it would have fitted any more."""
+    limited = ("sh", "-c", 'ulimit -d 65536; exec "$@"', "sh")
+    process = start(folder, "mine:uses_everything", through=limited, NOTIFY_SOCKET=ear.address)
+    process.communicate(timeout=60)
+    assert ear.next() == "X_PSUP_RUNNING=1"
+    told = json.loads(ear.next().removeprefix("X_PSUP_ERROR="))
+    assert told["type"] == "MemoryError"
+    assert "held.append" in told["traceback"]
+
+
+def test_stopping_is_set_by_a_thread_of_its_own(folder: Path) -> None:
+    """A handler that set it would wait for ever when it interrupts the event's own lock."""
+    process = start(folder, "mine:tells_who_sets")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.terminate()
+    assert process.communicate(timeout=60)[0] == "False\n"
 
 
 def test_sys_exit_keeps_its_code(folder: Path, ear) -> None:

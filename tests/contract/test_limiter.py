@@ -294,6 +294,9 @@ def test_a_group_that_a_body_made_inside_is_removed_too(groups: CgroupLimiter) -
     assert made.pids(0) == [hidden.pid]
     made.kill_all(0)
     assert hidden.wait(timeout=30) == -signal.SIGKILL
+    if isinstance(groups._hierarchy, Version1):
+        forks = groups._hierarchy._at("pids", made.name) / "pids.max"
+        assert forks.read_text() == "0\n", "nobody can fork faster than we kill"
     made.remove()
     assert not inner.parent.parent.exists()
 
