@@ -2,8 +2,8 @@
 
 A frame is one write: cursor home, every line cleared behind its end, the rest of the screen
 cleared. It is drawn on the terminal's second screen, so the scroll-back stays as it was; the last
-frame remains on the first screen at the end. Where there is no terminal, a frame is written only
-when it differs from the one before. Read next: `tree.py`.
+frame remains on the first screen at the end. Where there is no terminal, a frame is written when
+something was saved that changed it. Read next: `tree.py`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ def watch(
         changed: whether a new frame is worth drawing before the interval is over; cheap.
         interval_s: seconds between two frames when nothing changes (ages go on).
     """
-    show = _on_terminal if sys.stdout.isatty() else _in_pipe
-    show(draw, changed, interval_s)
+    if sys.stdout.isatty():
+        _on_terminal(draw, changed, interval_s)
+    else:
+        _in_pipe(draw, changed)
     raise AssertionError("a watch ends with an interrupt")
 
 
@@ -57,9 +59,7 @@ def _on_terminal(
         sys.stdout.flush()
 
 
-def _in_pipe(
-    draw: Callable[[Terminal], list[str]], changed: Callable[[], bool], interval_s: float
-) -> None:
+def _in_pipe(draw: Callable[[Terminal], list[str]], changed: Callable[[], bool]) -> None:
     before: list[str] = []
     while True:
         lines = draw(terminal())
@@ -67,7 +67,8 @@ def _in_pipe(
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()
         before = lines
-        _wait(changed, interval_s)
+        while not changed():
+            time.sleep(_CHECK_S)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -133,6 +134,7 @@ def run(home: Home) -> None:
         print("up", flush=True)
         driver.run(leave_when_failed=False)
     store.save(Commit(clock.now_s(), pipeline_state="down"))
+    time.sleep(0.3)  # a real daemon ends its Ray here
     store.disown()
     store.close()
     assert threading.active_count() == 1

@@ -283,11 +283,30 @@ def test_a_failure_that_is_not_retried_says_why(empty_world):
     assert line.endswith("error(ValueError: bad) → stays down: never_on says not to retry")
 
 
-def test_a_waiting_segment_names_what_it_waits_for(world):
-    """Only the unmet conditions are named."""
-    world.put("digits/training/train", state.SegmentState(state.Waiting(world.now_s)))
-    world.put("digits/data/features", state.SegmentState(state.Running(world.now_s), 1))
-    assert line_of(world.run("tree").stdout, "train").endswith("waits for features")
+def test_a_waiting_segment_names_what_it_waits_for(empty_world):
+    """Only what is not there yet is named; a service is there when it runs."""
+    now_s = empty_world.now_s
+    after = tuple(f"one/{name}" for name in ("done", "ready", "busy", "coming"))
+    spec = SupervisorSpec(
+        "one",
+        children=(
+            task("done"),
+            service("ready"),
+            task("busy"),
+            service("coming"),
+            task("only", after=after),
+        ),
+    )
+    states = {
+        "one": state.SupervisorState(state.Up(now_s), 1),
+        "one/done": state.SegmentState(state.Ended(now_s, state.Ending.COMPLETED), 1),
+        "one/ready": state.SegmentState(state.Running(now_s), 1),
+        "one/busy": state.SegmentState(state.Running(now_s), 1),
+        "one/coming": state.SegmentState(state.Starting(now_s, now_s + 9), 1),
+        "one/only": state.SegmentState(state.Waiting(now_s)),
+    }
+    empty_world.launch(spec, states)
+    assert line_of(empty_world.run("tree").stdout, "only").endswith("waits for busy and coming")
 
 
 def test_a_running_segment_tells_its_progress_and_its_past(world):

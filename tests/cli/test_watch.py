@@ -13,8 +13,10 @@ import pytest
 from cli_world import ROOT
 
 from supervisor.cli.render import Terminal
+from supervisor.cli.store_reader import StoreReader
 from supervisor.cli.watch import fitting
 from supervisor.core import state
+from supervisor.runtime.ports import JournalEntry
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +102,7 @@ def test_a_tree_that_is_too_tall_says_how_much_is_hidden():
 def test_a_pipe_gets_a_document_per_change(world):
     """With --json every change is one line, and nothing is repeated."""
     with subprocess.Popen(
-        [sys.executable, "-m", "supervisor", "tree", "--watch", "--json", "--interval", "1h"],
+        [sys.executable, "-m", "supervisor", "tree", "--watch", "--json", "--interval", "1ms"],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PSUP_HOME": str(world.home)},
@@ -112,3 +114,28 @@ def test_a_pipe_gets_a_document_per_change(world):
         process.terminate()
     states = [facts["pipelines"][0]["children"][2]["state"] for facts in (first, second)]
     assert states == ["done", "stopped"]
+
+
+def test_a_pipe_gets_no_frame_that_says_nothing_new(world):
+    """What is saved without changing the screen is not worth a frame."""
+    train = state.SegmentState(state.Ended(world.now_s - 7200, state.Ending.COMPLETED), 3)
+    world.put("digits/training/train", train)
+    with subprocess.Popen(
+        [sys.executable, "-m", "supervisor", "tree", "--watch", "digits"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PSUP_HOME": str(world.home)},
+    ) as process:
+        assert process.stdout is not None
+        first = [process.stdout.readline() for _ in range(9)]
+        with StoreReader(world.home / "state.db") as reader:
+            world.journal("digits", JournalEntry("event", "Tick", "", {}))
+            assert reader.changed()
+        time.sleep(0.5)  # long enough for a frame that must not come
+        world.put("digits/evaluate", state.SegmentState(state.Idle(), 1, wanted=False))
+        second = [process.stdout.readline() for _ in range(9)]
+        process.terminate()
+    assert first[0].startswith("NODE")
+    assert second[0].startswith("NODE")
+    assert "stopped" in second[7]
