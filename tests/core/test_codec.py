@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -23,6 +24,7 @@ from supervisor.core.codec import (
 )
 from supervisor.core.events import ExitKind, ExitReason
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     Body,
     Budget,
@@ -116,6 +118,7 @@ FULL_SEGMENT = SegmentSpec(
     ),
     policy="training",
     notes=Notes("ml-team", "https://runbooks/train", "what it does"),
+    significant=True,
 )
 FULL_TREE = SupervisorSpec(
     "p",
@@ -126,6 +129,8 @@ FULL_TREE = SupervisorSpec(
     restart=Restart.TRANSIENT,
     backoff=Backoff(2.0),
     notes=Notes(owner="me"),
+    auto_shutdown=AutoShutdown.ALL_SIGNIFICANT,
+    significant=True,
 )
 
 
@@ -202,7 +207,18 @@ def test_specs_come_back() -> None:
     """The whole declared tree, nested, with values of the same types as before."""
     back = decode_spec(through_json(encode_spec(FULL_TREE)))
     assert back == FULL_TREE
-    assert repr(back) == repr(FULL_TREE)
+    assert list(types_in(back)) == list(types_in(FULL_TREE))
+
+
+def types_in(value: object) -> Iterator[type]:
+    """Types of a spec and all its parts: a string equals an enum of that value, and is none."""
+    yield type(value)
+    if isinstance(value, tuple):
+        for one in value:
+            yield from types_in(one)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from types_in(getattr(value, field.name))
 
 
 @pytest.mark.parametrize("seed", range(20))
