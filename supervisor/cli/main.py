@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "launch": Entry("launch", "Start a pipeline from its file."),
         "down": Entry("down", "Stop whole pipelines and wait until everything is gone."),
         "validate": Entry("validate", "Check a pipeline file; report all problems at once."),
+        "plan": Entry("plan", "Say what a pipeline file would do, also if segments fail."),
         "init": Entry("init", "Write a small working pipeline."),
     },
     "Look": {
