@@ -30,7 +30,7 @@ from supervisor.core.events import (
     Tick,
 )
 from supervisor.core.spec import Path
-from supervisor.core.state import SupervisorEnded, SupervisorState
+from supervisor.core.state import Ending, SupervisorEnded, SupervisorState
 from supervisor.core.tree import Segment
 from supervisor.errors import BackendUnavailable, LostOwnership, StoreError
 from supervisor.runtime.executor import Executor
@@ -48,7 +48,7 @@ from supervisor.runtime.recording import journal_action, journal_event, life_beg
 
 LOOK_EVERY_S = 1.0
 """How long a request waits when the ring of its bell was lost."""
-SAMPLES_EVERY_S = 2.0
+SAMPLES_EVERY_S = 3.0
 """How long measurements gather before they are written."""
 RETRY_SAVE_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0)
 """Pauses between attempts to save; after the last the driver gives up, loudly."""
@@ -323,7 +323,8 @@ class Driver:
 
 def pipeline_state(root: SupervisorState) -> str:
     """Return the word for the whole pipeline; `down` is written only when nothing is left of it."""
-    return "failed" if root.failed or isinstance(root.phase, SupervisorEnded) else "up"
+    ended = isinstance(root.phase, SupervisorEnded) and root.phase.how is Ending.GAVE_UP
+    return "failed" if root.failed or ended else "up"
 
 
 def living(tree: Tree) -> dict[Path, int]:
