@@ -18,37 +18,35 @@ import psutil
 from supervisor.runtime.mark import VARIABLE
 
 SETTLED_S = 1.0
-SCAN_S = 30.0
-"""How long a stranger's pid is passed over: long enough to be cheap, far too short for a system to
-use up its pids and give that one to a process of ours."""
-MOST_KNOWN = 8192
+MEMORY_S = 30.0
+"""How long a pid is passed over: long enough to be cheap, far too short for a system to use up its
+pids and give that one to a process of ours."""
 
 
-class Tokens:
-    """Reads tokens out of environments, each process's once: reading is dear and they stay."""
+class Passers:
+    """The processes that carry no mark, remembered by all families: examining one is dear.
+
+    What was forked a moment ago may yet become a body, so only the settled are remembered; and pids
+    are used again, so all is forgotten from time to time.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, float], str] = {}
+        self._pids: set[int] = set()
+        self._forgotten_s = time.monotonic()
 
-    def of(self, process: psutil.Process) -> str:
-        """Return the token that a process carries, or ""; raises psutil.NoSuchProcess."""
-        identity = (process.pid, process.create_time())
-        known = self._known.get(identity)
-        if known is not None:
-            return known
-        try:
-            token = process.environ().get(VARIABLE, "")
-        except psutil.AccessDenied:  # another user's
-            token = ""
-        except psutil.NoSuchProcess:  # said of the kernel's own threads, too: they have none
-            if not _lives(process):
-                raise
-            token = ""
-        if _settled(process):
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[identity] = token
-        return token
+    def leave_out(self, present: AbstractSet[int]) -> AbstractSet[int]:
+        """Return those of the present pids that must be looked at."""
+        if time.monotonic() - self._forgotten_s > MEMORY_S:
+            self._forgotten_s = time.monotonic()
+            self._pids.clear()
+        self._pids &= present
+        return present - self._pids
+
+    def add(self, process: psutil.Process) -> None:
+        """Remember a process that is nobody's, if it has had the time to become somebody's."""
+        zombie = process.status() == psutil.STATUS_ZOMBIE
+        if zombie or time.time() - process.create_time() > SETTLED_S:
+            self._pids.add(process.pid)
 
 
 class ProcessFamily:
@@ -56,29 +54,23 @@ class ProcessFamily:
 
     Args:
         token: the value of `PSUP_TOKEN` that marks them.
-        tokens: reads the token of a process.
+        passers: shared by all families of this process.
         spared: pids that are never members, whatever they carry.
     """
 
-    def __init__(self, token: str, tokens: Tokens, spared: AbstractSet[int]) -> None:
+    def __init__(self, token: str, passers: Passers, spared: AbstractSet[int]) -> None:
         if not token:  # every process that carries none would be a member
             raise ValueError("a family needs the token that marks it")
         self._token = token
+        self._passers = passers
         self._spared = spared
-        self._tokens = tokens
         self._members: dict[int, psutil.Process] = {}
-        self._strangers: set[int] = set()
-        self._scanned_s = 0.0
 
     def find(self, body_pid: int | None) -> Sequence[int]:
         """Look again and return the living members; costs little when no process is new."""
         self._members = {pid: one for pid, one in self._members.items() if _lives(one)}
-        present = set(psutil.pids())
-        if time.monotonic() - self._scanned_s > SCAN_S:
-            self._scanned_s = time.monotonic()
-            self._strangers.clear()
-        self._strangers &= present
-        for pid in sorted(present - self._strangers - self._members.keys()):
+        unknown = self._passers.leave_out(set(psutil.pids()))
+        for pid in sorted(unknown - self._members.keys() - self._spared):
             self._consider(pid, body_pid)
         return sorted(self._members)
 
@@ -113,19 +105,18 @@ class ProcessFamily:
     def _consider(self, pid: int, body_pid: int | None) -> None:
         try:
             process = psutil.Process(pid)
-            if not _lives(process):
-                return
-            if self._belongs(process, body_pid):
-                self._members[pid] = process
-            elif _settled(process):
-                self._strangers.add(pid)
+            with process.oneshot():
+                lives = process.status() != psutil.STATUS_ZOMBIE
+                token = _token(process) if lives else ""
+                if lives and self._belongs(process, token, body_pid):
+                    self._members[pid] = process
+                elif not token:
+                    self._passers.add(process)
         except (psutil.Error, ProcessLookupError):  # it ended while we looked
             return
 
-    def _belongs(self, process: psutil.Process, body_pid: int | None) -> bool:
-        if process.pid in self._spared:
-            return False
-        if self._tokens.of(process) == self._token or process.ppid() in self._members:
+    def _belongs(self, process: psutil.Process, token: str, body_pid: int | None) -> bool:
+        if token == self._token or process.ppid() in self._members:
             return True
         return bool(body_pid) and body_pid in (process.pid, os.getsid(process.pid))
 
@@ -143,30 +134,37 @@ class PsutilProcesses:
     """All processes of this node, as far as this user may see them."""
 
     def __init__(self) -> None:
-        self._tokens = Tokens()
+        self._passers = Passers()
         me = psutil.Process()
         # A member's children are members: one mistake about these, and everything is ended.
         self._spared = frozenset({1, me.pid, *(parent.pid for parent in me.parents())})
 
     def family(self, token: str) -> ProcessFamily:
         """Return the processes that carry this token, to be looked for."""
-        return ProcessFamily(token, self._tokens, self._spared)
+        return ProcessFamily(token, self._passers, self._spared)
 
     def tokens(self) -> set[str]:
         """Return every token that some living process carries."""
         found = set()
         for process in psutil.process_iter():
             try:
-                if _lives(process):
-                    found.add(self._tokens.of(process))
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.add(_token(process))
             except psutil.Error:  # it ended while we looked
                 continue
         return found - {""}
 
 
-def _settled(process: psutil.Process) -> bool:
-    """Whether a process is old enough to have executed what it was forked for."""
-    return time.time() - process.create_time() > SETTLED_S
+def _token(process: psutil.Process) -> str:
+    """Return the token that a living process carries, or ""."""
+    try:
+        return process.environ().get(VARIABLE, "")
+    except psutil.AccessDenied:  # another user's
+        return ""
+    except psutil.NoSuchProcess:  # said of the kernel's own threads, too: they have none
+        if not _lives(process):
+            raise
+        return ""
 
 
 def _lives(process: psutil.Process) -> bool:
