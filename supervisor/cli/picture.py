@@ -19,7 +19,7 @@ from supervisor.cli.live_memory import memory_now
 from supervisor.cli.store_reader import LifeRow, NodeRow, PipelineRow, SampleRow, StoreReader
 from supervisor.cli.targets import Candidate
 from supervisor.cli.words import one_line, state_word
-from supervisor.errors import EXIT_DEGRADED, EXIT_GAVE_UP, EXIT_OK, NoSuchTarget, NotRunning
+from supervisor.errors import EXIT_DEGRADED, EXIT_GAVE_UP, EXIT_OK, NotRunning
 from supervisor.runtime.process_identity import boot_id, parent_is_alive
 
 SCHEMA_VERSION = 1
@@ -65,11 +65,7 @@ def open_store(home: Home) -> StoreReader:
     Raises:
         NotRunning: nothing was ever launched with this `$PSUP_HOME`.
     """
-    try:
-        return StoreReader(home.state_db)
-    except NoSuchTarget as error:
-        hint = "psup init NAME writes a small pipeline, psup launch FILE starts one"
-        raise NotRunning(error.message, hint=hint) from error
+    return StoreReader(home.state_db)
 
 
 def launched(reader: StoreReader) -> list[PipelineRow]:
@@ -322,7 +318,7 @@ class _Artist:
         if row.kind == "supervisor" and not above:
             name = row.path.rpartition("/")[2]
             if state["phase"] == "supervisor_ended":
-                return f"{name} gave up"
+                return f"{name} {'is done' if state['how'] == 'completed' else 'gave up'}"
             if state["phase"] == "down" and not state.get("wanted", True):
                 return f"{name} is stopped"
         return above
