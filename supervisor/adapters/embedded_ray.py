@@ -77,12 +77,16 @@ class EmbeddedRay:
         user: name under which this user is written down; a second `join` replaces the first.
         holders: pids on whose behalf Ray is kept; while one of them lives, the user counts. A
             daemon names itself and the parent that restarts it, so that Ray stays up in between.
+        preload: modules that workers import while they are idle, if this user starts Ray.
     """
 
-    def __init__(self, folder: Path, user: str, holders: Sequence[int] = ()) -> None:
+    def __init__(
+        self, folder: Path, user: str, holders: Sequence[int] = (), preload: Sequence[str] = ()
+    ) -> None:
         self._folder = folder
         self._user = folder / "users" / f"{user}.json"
         self._holders = tuple(holders) or (os.getpid(),)
+        self._preload = tuple(preload)
         self._unwatch: Callable[[], None] = _nothing
 
     @property
@@ -228,6 +232,7 @@ class EmbeddedRay:
             "RAY_worker_oom_score_adjustment": "0",
             # An idle worker becomes a cell in 20 ms, a new process in 400 ms or more.
             "RAY_num_workers_soft_limit": str(_IDLE_WORKERS_KEPT),
+            "RAY_preload_python_modules": ",".join(self._preload),
             # Ray would start one worker per core for the first driver, on however many cores.
             "RAY_prestart_worker_first_driver": "1" if few_cores else "0",
             # What only its dashboard would show.

@@ -13,7 +13,7 @@ import logging
 import os
 import select
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -38,11 +38,14 @@ class NodeSide:
         cell_class: constructed with a path and `arguments`; see `cell/cell.py`.
         sweep: called with the pipeline, the lives to keep, and `arguments`.
         arguments: keyword arguments of both.
+        sweep_here: `sweep` for a Ray that has no other node than this machine; no worker must be
+            started for it.
     """
 
     cell_class: type[Any]
     sweep: Callable[..., Sequence[str]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    sweep_here: Callable[[str, Mapping[Path, int]], Sequence[str]] | None = None
 
 
 class RayActor:
@@ -108,6 +111,7 @@ class RayActors:
         self._namespace = f"psup-{pipeline}"
         self._node_side = node_side
         self._classes: dict[Path, Any] = {}
+        self._own_thread = ThreadPoolExecutor(1, thread_name_prefix="psup-sweep")
         self._ray = _connect(address, environment, self._namespace)
         self._idle_task = self._ray.remote(num_cpus=0, max_retries=0)(_do_nothing)
         self._sweep_task = self._ray.remote(num_cpus=0, max_retries=0)(node_side.sweep)
@@ -152,7 +156,9 @@ class RayActors:
             self._idle_task.remote()
 
     def sweep(self, keep: Mapping[Path, int]) -> Sequence[Future[Sequence[str]]]:
-        """Run the sweep as a task on every node: groups lie where the cells are."""
+        """Sweep here, or run the sweep as a task on every node: groups lie where the cells are."""
+        if self._node_side.sweep_here is not None:
+            return [self._own_thread.submit(self._node_side.sweep_here, self._pipeline, keep)]
         there = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
         return [
@@ -164,6 +170,7 @@ class RayActors:
 
     def leave(self) -> None:
         """Disconnect; detached actors live on."""
+        self._own_thread.shutdown(wait=False)
         self._ray.shutdown()
 
     def _actor_class(self, path: Path) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path as FilePath
 
 from supervisor.adapters.cgroup_limiter import CgroupLimiter
@@ -46,9 +47,25 @@ def home_scope(home: str | None = None) -> str:
 
 
 def sweep_node(
-    pipeline: str, keep: Mapping[Path, int], *, scope: str | None = None
+    pipeline: str,
+    keep: Mapping[Path, int],
+    *,
+    scope: str | None = None,
+    like_pid: int | None = None,
 ) -> Sequence[str]:
-    """Remove what dead cells of a pipeline left on this node; see `Limiter.sweep`."""
+    """Remove what dead cells of a pipeline left on this node; see `Limiter.sweep`.
+
+    Args:
+        pipeline: whose lives.
+        keep: the lives that go on.
+        scope: see `make_limiter`.
+        like_pid: a process in whose control groups the cells were, if not in those of this one.
+    """
+    scope = home_scope() if scope is None else scope
+    if like_pid is not None:
+        with suppress(QuotaUnenforceable):
+            hierarchy = find_hierarchy(cgroup_file=f"/proc/{like_pid}/cgroup")
+            return CgroupLimiter(hierarchy, scope=scope).sweep(pipeline, keep)
     return make_limiter(scope=scope).sweep(pipeline, keep)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 
 from supervisor.adapters.embedded_ray import EmbeddedRay
@@ -49,20 +50,31 @@ def join_ray(parcel: Parcel, on_loss: Callable[[str], None]) -> JoinedRay:
     Raises:
         BackendUnavailable: Ray could not be started or joined.
     """
+    scope = home_scope(parcel.home)
     if parcel.options.address is not None:
-        return _joined(parcel, parcel.options.address, {}, _leave_nothing)
+        node_side = NodeSide(LocalCell, sweep_node, {"scope": scope})
+        return _joined(parcel, node_side, parcel.options.address, {}, _leave_nothing)
     # The heart counts as a user too: Ray must stay while it starts the next daemon.
     holders = (os.getpid(), os.getppid())
-    embedded = EmbeddedRay(Home(FilePath(parcel.home)).ray, parcel.spec.name, holders)
-    return _joined(parcel, embedded.join(on_loss), embedded.environment, embedded.leave)
+    folder = Home(FilePath(parcel.home)).ray
+    embedded = EmbeddedRay(folder, parcel.spec.name, holders, preload=[LocalCell.__module__])
+    address = embedded.join(on_loss)
+    session = embedded.find()
+    here = partial(sweep_node, scope=scope, like_pid=session.raylet.pid if session else None)
+    node_side = NodeSide(LocalCell, sweep_node, {"scope": scope}, sweep_here=here)
+    return _joined(parcel, node_side, address, embedded.environment, embedded.leave)
 
 
 def _joined(
-    parcel: Parcel, address: str, environment: Mapping[str, str], leave: Callable[[], None]
+    parcel: Parcel,
+    node_side: NodeSide,
+    address: str,
+    environment: Mapping[str, str],
+    leave: Callable[[], None],
 ) -> JoinedRay:
-    node_side = NodeSide(LocalCell, sweep_node, {"scope": home_scope(parcel.home)})
+    name = parcel.spec.name
     try:
-        actors = RayActors(parcel.spec.name, node_side, address=address, environment=environment)
+        actors = RayActors(name, node_side, address=address, environment=environment)
     except BackendUnavailable:
         leave()
         raise
