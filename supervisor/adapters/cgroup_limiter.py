@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Protocol
 
 from supervisor.adapters.cgroup_files import count_open_files, pids_below, subfolders
@@ -150,11 +151,15 @@ class CgroupEnclosure:
         if quota.disk_bytes is not None:
             rlimits["RLIMIT_FSIZE"] = quota.disk_bytes
         return Entry(
-            join=[str(folder / "cgroup.procs") for folder in self._hierarchy.folders(self.name)],
+            join=[str(folder / self._hierarchy.door) for folder in self._folders],
             rlimits=rlimits,
             nice=NICE[self._spec.criticality],
             oom_score_adj=OOM_SCORE[self._spec.criticality],
         )
+
+    @property
+    def _folders(self) -> Sequence[FilePath]:
+        return self._hierarchy.folders(self.name)
 
     @property
     def enforcement(self) -> Mapping[str, str]:
@@ -165,7 +170,7 @@ class CgroupEnclosure:
         """Read the kernel's counters, and count open files process by process."""
         measured = self._hierarchy.usage(self.name)
         del body_pid
-        somewhere = self._hierarchy.folders(self.name)[0]
+        somewhere = self._folders[0]
         open_files = sum(count_open_files(pid) for pid in pids_below(somewhere))
         return Usage(
             measured.memory_bytes,
