@@ -3,8 +3,9 @@
 %%
 %%   escript oracle.escript SCENARIOS     a file of Erlang terms, {scenario, Name, Top, Script} each
 %%
-%% Supervisors: {sup, Id, Restart, Strategy, Intensity, Period, Children}
-%% Workers:     {worker, Id, Restart, FailingStarts}      FailingStarts: which start attempts fail
+%% Supervisors: {sup, Id, Restart, Strategy, Intensity, Period, Children, Significant, AutoShutdown}
+%% Workers:     {worker, Id, Restart, FailingStarts, Significant}
+%%              FailingStarts: which start attempts fail
 %% Script:      {exit, Id, normal | shutdown | crash} | {terminate, SupId, Id} | {restart, SupId, Id}
 %%
 %% Output, tab separated, read by `make_golden` beside this file:
@@ -54,18 +55,21 @@ drain() -> receive _ -> drain() after 0 -> ok end.
 
 %% ---- the tree
 
-start_sup({sup, Id, _Restart, Strategy, Intensity, Period, Children}) ->
-    Flags = #{strategy => Strategy, intensity => Intensity, period => Period},
+start_sup({sup, Id, _Restart, Strategy, Intensity, Period, Children, _Significant, Auto}) ->
+    Flags = #{strategy => Strategy, intensity => Intensity, period => Period,
+              auto_shutdown => Auto},
     supervisor:start_link({local, Id}, ?MODULE, {Flags, [spec(Child) || Child <- Children]}).
 
 init(Tree) -> {ok, Tree}.
 
-spec({worker, Id, Restart, _} = Worker) ->
-    #{id => Id, restart => Restart, start => {?MODULE, start_worker, [Worker]}};
-spec({sup, Id, Restart, _, _, _, _} = Sup) ->
-    #{id => Id, restart => Restart, type => supervisor, start => {?MODULE, start_sup, [Sup]}}.
+spec({worker, Id, Restart, _, Significant} = Worker) ->
+    #{id => Id, restart => Restart, significant => Significant,
+      start => {?MODULE, start_worker, [Worker]}};
+spec({sup, Id, Restart, _, _, _, _, Significant, _} = Sup) ->
+    #{id => Id, restart => Restart, significant => Significant, type => supervisor,
+      start => {?MODULE, start_sup, [Sup]}}.
 
-start_worker({worker, Id, _, Failing}) ->
+start_worker({worker, Id, _, Failing, _Significant}) ->
     N = ets:update_counter(starts, Id, 1, {Id, 0}),
     case lists:member(N, Failing) of
         true -> note({failed, Id, N}), {error, refused};

@@ -23,6 +23,7 @@ _STOP_CAUSES = {
     "start_timeout": "not ready in time",
     "hang": "no sign of life",
     "gave_up": "restart limit used up",
+    "finished": "its significant children have completed",
 }
 _DEADLINES = {
     "backing_off": ("restart", "again", "until_s"),
@@ -155,7 +156,7 @@ def next_of_supervisor(
     if phase in _DEADLINES:
         what, words, field = _DEADLINES[phase]
         return _due(what, words, state[field], now_s)
-    if phase == "supervisor_ended":
+    if phase == "supervisor_ended" and state["how"] != "completed":
         return _open("nothing", "stays down")
     return _open("nothing", "what is healthy goes on") if state.get("failed") else None
 
@@ -164,7 +165,7 @@ def cause(node: Json, state: Json) -> str:
     """Return the short reason for a node's present state; "" when the state says it all."""
     phase = state["phase"]
     if phase in ("supervisor_ended", "supervisor_backing_off") or state.get("failed"):
-        return f"gave up: {used_up(node['restarts'])}"
+        return _cause_of_exit(node, state)
     if phase == "waiting":
         names = [path.rpartition("/")[2] for path in node["waits_for"]]
         return f"waits for {listing(names)}" if names else "waits for its supervisor"
@@ -183,6 +184,15 @@ def cause(node: Json, state: Json) -> str:
     elif phase in ("starting", "running"):
         words = _cause_of_life(node, phase)
     return words
+
+
+def _cause_of_exit(node: Json, state: Json) -> str:
+    """Say why a supervisor is not up, after it went down by itself."""
+    if state.get("how") == "dropped":
+        return "stopped with its group"
+    if (state.get("last_exit") or {}).get("kind") == "completed":
+        return "its significant children have completed"
+    return f"gave up: {used_up(node['restarts'])}"
 
 
 def _cause_of_rest(node: Json) -> str:

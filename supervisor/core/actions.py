@@ -70,6 +70,7 @@ class ReportCode(StrEnum):
     GROUP_RESTART = "group_restart"
     GAVE_UP = "gave_up"
     ESCALATED = "escalated"
+    AUTO_SHUTDOWN = "auto_shutdown"
     PIPELINE_FAILED = "pipeline_failed"
     TEMPORARY_DROPPED = "temporary_dropped"
     DEADLINE_PASSED = "deadline_passed"
@@ -107,7 +108,8 @@ class Halt:
     """Everything is down and nothing will come up by itself.
 
     Args:
-        failed: True when the root gave up, False when a person asked for `down`.
+        failed: True when the root gave up, False when a person asked for `down` or the pipeline
+            has finished (`auto_shutdown`).
     """
 
     failed: bool

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from supervisor.core import actions, events, state
 from supervisor.core.events import Event, ExitKind, ExitReason
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     Body,
     Budget,
@@ -292,4 +293,5 @@ _SUPERVISOR_PARTS: Mapping[str, Callable[[Any], Any]] = {
     **_COMMON_PARTS,
     "children": lambda children: tuple(decode_spec(child) for child in children),
     "strategy": Strategy,
+    "auto_shutdown": AutoShutdown,
 }

@@ -44,6 +44,12 @@ from supervisor.core.tree import Node, Segment, Supervisor, lets_begin
 
 DOWN = Down()
 
+_EXITS = {
+    Why.GAVE_UP: ExitReason(ExitKind.GAVE_UP),
+    Why.FINISHED: ExitReason(ExitKind.COMPLETED),
+}
+"""Why a supervisor went down by itself, as its parent hears it; clean both times, as in OTP."""
+
 _PASSED = frozenset(
     {Idle, Waiting, Running, BackingOff, Ended, Down, Up, SupervisorBackingOff, SupervisorEnded}
 )
@@ -104,7 +110,7 @@ def dismiss(draft: Draft, child: Node, why: Why) -> None:
             draft.put_supervisor_phase(child, GoingDown(since_s, cursor, why))
         case SupervisorBackingOff():
             draft.put_supervisor_phase(child, DOWN)
-        case SupervisorEnded(_, Ending.GAVE_UP) if (
+        case SupervisorEnded(_, Ending.GAVE_UP | Ending.COMPLETED) if (
             why is Why.GROUP and child.spec.restart is not Restart.TEMPORARY
         ):
             draft.put_supervisor_phase(child, DOWN)
@@ -230,8 +236,8 @@ def _dismiss_from(draft: Draft, supervisor: Supervisor, cursor: int, first: int,
 
 def _is_down(draft: Draft, supervisor: Supervisor, why: Why) -> None:
     """Nothing below lives any more; why it went down decides what follows."""
-    if why is Why.GAVE_UP:
-        _has_given_up(draft, supervisor)
+    if why in _EXITS:
+        _has_exited(draft, supervisor, _EXITS[why])
         return
     if why is Why.GROUP and supervisor.spec.restart is Restart.TEMPORARY:
         text = "temporary, stopped with its group; it is not started again"
@@ -247,16 +253,19 @@ def _is_down(draft: Draft, supervisor: Supervisor, why: Why) -> None:
         release_below(draft, supervisor)
 
 
-def _has_given_up(draft: Draft, supervisor: Supervisor) -> None:
+def _has_exited(draft: Draft, supervisor: Supervisor, reason: ExitReason) -> None:
     """An exited supervisor is to its parent what an exited segment is to it."""
-    reason = ExitReason(ExitKind.GAVE_UP)
+    gave_up = reason.kind is ExitKind.GAVE_UP
     draft.put_supervisor(supervisor, replace(supervisor.state, phase=DOWN, last_exit=reason))
     if supervisor.parent is None:
-        ended = SupervisorEnded(draft.now_s, Ending.GAVE_UP)
-        draft.put_supervisor_phase(supervisor, ended)
-        draft.report(ReportCode.PIPELINE_FAILED, supervisor, "its restarts are used up")
-        draft.actions.append(Halt(failed=True))
+        how = Ending.GAVE_UP if gave_up else Ending.COMPLETED
+        draft.put_supervisor_phase(supervisor, SupervisorEnded(draft.now_s, how))
+        if gave_up:
+            draft.report(ReportCode.PIPELINE_FAILED, supervisor, "it gave up as a whole")
+        draft.actions.append(Halt(failed=gave_up))
         return
-    draft.report(ReportCode.ESCALATED, supervisor, f"gave up; {supervisor.parent.path} decides")
+    if gave_up:
+        text = f"gave up; {supervisor.parent.path} decides"
+        draft.report(ReportCode.ESCALATED, supervisor, text)
     if decide(draft, supervisor, reason):
         offer_turn(draft, supervisor)

@@ -45,6 +45,7 @@ from supervisor.core.requests import obey
 from supervisor.core.spec import Path, SupervisorSpec
 from supervisor.core.state import (
     Down,
+    Ending,
     Killing,
     Running,
     Starting,
@@ -144,7 +145,8 @@ def outstanding(tree: Tree) -> tuple[Action, ...]:
             orders.extend(_orders_in_flight(node))
     root = tree.root.state.phase
     if isinstance(root, Down | SupervisorEnded):
-        orders.append(Halt(failed=isinstance(root, SupervisorEnded)))
+        gave_up = isinstance(root, SupervisorEnded) and root.how is Ending.GAVE_UP
+        orders.append(Halt(failed=gave_up))
     return tuple(orders)
 
 

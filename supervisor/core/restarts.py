@@ -28,7 +28,7 @@ from supervisor.core.state import (
     Up,
     Why,
 )
-from supervisor.core.strategies import ending_after, first_to_go
+from supervisor.core.strategies import ending_after, ends_with, first_to_go
 from supervisor.core.tree import Node, Segment, Supervisor, lets_begin, subtree
 
 
@@ -44,7 +44,7 @@ def decide(draft: Draft, child: Node, reason: ExitReason) -> bool:
     if how is not None:
         if isinstance(child, Segment) and how is Ending.GAVE_UP:
             draft.report(ReportCode.GAVE_UP, child, f"{reason}: not worth a second try (never_on)")
-        come_to_rest(draft, child, how)
+        _end_by_itself(draft, child, how)
         return False
     if not lets_begin(child):
         return False  # its supervisor goes down, or takes it along in a group restart
@@ -52,7 +52,7 @@ def decide(draft: Draft, child: Node, reason: ExitReason) -> bool:
     if own_limit is not None:
         text = f"{reason}; its own budget of {own_limit} is used up"
         draft.report(ReportCode.GAVE_UP, child, text)
-        come_to_rest(draft, child, Ending.GAVE_UP)
+        _end_by_itself(draft, child, Ending.GAVE_UP)
         return False
     spec = supervisor.spec
     restarts = add_restart(supervisor.state.restarts, draft.now_s, spec.max_seconds)
@@ -72,6 +72,23 @@ def _own_limit_exceeded(draft: Draft, child: Node) -> str | None:
         return None
     restarts = add_restart(child.state.restarts, draft.now_s, budget.max_seconds)
     return limit_exceeded(restarts, 0, budget.max_restarts, budget.max_seconds)
+
+
+def _end_by_itself(draft: Draft, child: Node, how: Ending) -> None:
+    """Let a child rest that nobody asked to end; a significant one may end its supervisor.
+
+    Not while the child's own group is being stopped or its supervisor goes down: who is taken along
+    does not count as having ended by itself.
+    """
+    supervisor = child.parent
+    assert supervisor is not None
+    ends_supervisor = lets_begin(child) and ends_with(supervisor, child)
+    come_to_rest(draft, child, how)
+    if ends_supervisor:
+        why = Why.FINISHED if how is Ending.COMPLETED else Why.GAVE_UP
+        text = f"{child.path}, which is significant, {_ENDED[how]}; all else is stopped"
+        draft.report(ReportCode.AUTO_SHUTDOWN, supervisor, text)
+        _go_down(draft, supervisor, why)
 
 
 def come_to_rest(draft: Draft, node: Node, how: Ending) -> None:
@@ -99,14 +116,21 @@ def release_below(draft: Draft, supervisor: Supervisor) -> None:
 
 def _give_up(draft: Draft, supervisor: Supervisor, child: Node) -> None:
     """One restart too many: the supervisor goes down, or the root lets go of the child."""
+    is_needed = ends_with(supervisor, child)
     come_to_rest(draft, child, Ending.GAVE_UP)
-    if supervisor.parent is None and supervisor.spec.strategy is Strategy.ONE_FOR_ONE:
+    is_root = supervisor.parent is None
+    if is_root and supervisor.spec.strategy is Strategy.ONE_FOR_ONE and not is_needed:
         # Nobody depends on the offender, so everybody else goes on, with a window of their own.
         draft.put_supervisor(supervisor, replace(supervisor.state, failed=True, restarts=()))
         draft.report(ReportCode.PIPELINE_FAILED, supervisor, f"{child.path} was given up")
         return
+    _go_down(draft, supervisor, Why.GAVE_UP)
+
+
+def _go_down(draft: Draft, supervisor: Supervisor, why: Why) -> None:
+    """Begin to stop everything below a supervisor that ends by itself."""
     streak = 0 if _was_quiet(draft, supervisor) else supervisor.state.streak
-    down = GoingDown(draft.now_s, len(supervisor.children) - 1, Why.GAVE_UP)
+    down = GoingDown(draft.now_s, len(supervisor.children) - 1, why)
     draft.put_supervisor(supervisor, replace(supervisor.state, phase=down, streak=streak))
 
 
@@ -188,6 +212,13 @@ def _recycling(draft: Draft, supervisor: Supervisor, first: int, wait_s: float) 
             phase.since_s, min(first, phase.first), phase.cursor, max(until_s, phase.hold_until_s)
         )
     return Recycling(draft.now_s, first, len(supervisor.children) - 1, until_s)
+
+
+_ENDED = {
+    Ending.COMPLETED: "has completed",
+    Ending.FAILED: "has failed",
+    Ending.GAVE_UP: "gave up",
+}
 
 
 def _in(wait_s: float) -> str:

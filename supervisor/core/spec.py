@@ -46,6 +46,16 @@ class Strategy(StrEnum):
     """All its siblings."""
 
 
+class AutoShutdown(StrEnum):
+    """When a supervisor ends because of significant children that ended by themselves."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    """When one of them has."""
+    ALL_SIGNIFICANT = "all_significant"
+    """When the last of them has."""
+
+
 class Criticality(StrEnum):
     """Who is given up first when the node itself runs low."""
 
@@ -190,6 +200,7 @@ class SegmentSpec:
         start_timeout_s: from the order to start until ready, seconds, > 0.
         budget: the segment's own limit; None leaves only the supervisor's.
         never_on: exception type names and exit codes (as text) that are not worth a second try.
+        significant: its end may be its supervisor's; see `SupervisorSpec.auto_shutdown`.
     """
 
     name: str
@@ -207,6 +218,7 @@ class SegmentSpec:
     body: Body = Body()
     policy: str = ""
     notes: Notes = Notes()
+    significant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +232,8 @@ class SupervisorSpec:
             seconds, or in a row without a healthy run, and the supervisor gives up.
         restart: what the parent does when this supervisor has exited; `temporary` is a bulkhead.
         backoff: delay before this supervisor is started again by its parent.
+        auto_shutdown: whether the end of significant children ends this supervisor.
+        significant: as of a segment: its end may be its own supervisor's.
     """
 
     name: str
@@ -230,6 +244,8 @@ class SupervisorSpec:
     restart: Restart = Restart.PERMANENT
     backoff: Backoff = Backoff()
     notes: Notes = Notes()
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    significant: bool = False
 
 
 NodeSpec = SegmentSpec | SupervisorSpec

@@ -27,7 +27,9 @@ class Why(StrEnum):
     START_TIMEOUT = "start_timeout"
     HANG = "hang"
     GAVE_UP = "gave_up"
-    """Only of supervisors: the restart limit was exceeded."""
+    """Only of supervisors: the restart limit was exceeded, or a significant child failed."""
+    FINISHED = "finished"
+    """Only of supervisors: its significant children have completed."""
 
 
 class Ending(StrEnum):

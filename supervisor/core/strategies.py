@@ -1,14 +1,15 @@
 """Who goes down with a child that is to be restarted, and whether it is restarted at all.
 
-Pure questions about one spec and one fact; `restarts.py` asks them. Both tables are OTP's.
-Read next: docs/semantics.md, sections 3 and 4.
+Pure questions about one spec and one fact; `restarts.py` asks them. The tables are OTP's.
+Read next: docs/semantics.md, sections 3, 4 and 11.
 """
 
 from __future__ import annotations
 
 from supervisor.core.events import ExitKind, ExitReason
-from supervisor.core.spec import NodeSpec, Restart, SegmentSpec, Strategy
-from supervisor.core.state import Ending
+from supervisor.core.spec import AutoShutdown, NodeSpec, Restart, SegmentSpec, Strategy
+from supervisor.core.state import Down, Ended, Ending, Idle, SupervisorEnded
+from supervisor.core.tree import Node, Supervisor
 
 _CLEAN = frozenset({ExitKind.COMPLETED, ExitKind.STOPPED, ExitKind.GAVE_UP})
 """OTP's `normal` and `shutdown`. A supervisor that gives up exits with `shutdown`, too."""
@@ -74,3 +75,28 @@ def first_to_go(strategy: Strategy, position: int) -> int | None:
             return position
         case Strategy.ONE_FOR_ALL:
             return 0
+
+
+def ends_with(supervisor: Supervisor, child: Node) -> bool:
+    """Does the supervisor end because this child ends by itself and is not started again?
+
+    Under `all_significant` a child that waits for its turn, its `after` or its backoff counts as
+    active, as a restarting one does in OTP; what a person stopped does not.
+    """
+    if not child.spec.significant:
+        return False
+    match supervisor.spec.auto_shutdown:
+        case AutoShutdown.NEVER:
+            return False
+        case AutoShutdown.ANY_SIGNIFICANT:
+            return True
+        case AutoShutdown.ALL_SIGNIFICANT:
+            others = (other for other in supervisor.children if other is not child)
+            return not any(other.spec.significant and _is_active(other) for other in others)
+
+
+def _is_active(child: Node) -> bool:
+    phase = child.state.phase
+    if isinstance(phase, Ended | SupervisorEnded):
+        return False
+    return child.state.wanted or not isinstance(phase, Idle | Down)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli.home import Home
-from supervisor.core.state import Down
+from supervisor.core.state import Ending, SupervisorEnded
 from supervisor.daemon import heart
 from supervisor.daemon.loopback import choose, for_peers, port_names, with_numbers
 from supervisor.daemon.node import home_scope, make_limiter
@@ -198,7 +198,8 @@ class Service:
     def _leave(self, store: Store, cluster: Cluster, driver: Driver, now_s: float) -> int:
         """Take everything down that this pipeline has up, and say so last."""
         root = driver.tree.root.state
-        state = "down" if isinstance(root.phase, Down) else "failed"
+        gave_up = isinstance(root.phase, SupervisorEnded) and root.phase.how is Ending.GAVE_UP
+        state = "failed" if gave_up else "down"
         cluster.backend.close(stop_cells=True)
         store.save(Commit(now_s, pipeline_state=state))
         cluster.leave()

@@ -21,6 +21,7 @@ from supervisor.core.events import (
     Unresponsive,
 )
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     Budget,
     Kind,
@@ -48,6 +49,7 @@ BACKOFFS = (
     Backoff(first_s=0.0, max_s=0.0),
     Backoff(first_s=1.0, factor=2.0, max_s=8.0, jitter=0.2, reset_after_s=10.0),
 )
+_NEVER_TWICE = (AutoShutdown.NEVER, AutoShutdown.NEVER)  # most trees live on
 
 
 # ---------------------------------------------------------------------------------------- pipelines
@@ -77,6 +79,8 @@ def _draw_supervisor(
         max_seconds=chance.choice((5.0, 60.0)),
         restart=chance.choice(list(Restart)),
         backoff=chance.choice(BACKOFFS),
+        auto_shutdown=chance.choice((*_NEVER_TWICE, *AutoShutdown)),
+        significant=chance.random() < 0.3,
     )
 
 
@@ -98,6 +102,7 @@ def _draw_segment(chance: Random, name: str, path: Path, earlier: list[Path]) ->
         shutdown=chance.choice((Shutdown(0.0), Shutdown(2.0), Shutdown(None))),
         # What never ends by itself would be restarted at every deadline, and never be at rest.
         quota=Quota(time_s=20.0) if ends and chance.random() < 0.5 else Quota(),
+        significant=chance.random() < 0.3,
     )
 
 

@@ -33,6 +33,7 @@ from supervisor.core.events import (
 )
 from supervisor.core.invariants import violations
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     Budget,
     Kind,
@@ -90,6 +91,8 @@ def _read(lines: list[str], depth: int, above: Path) -> tuple[NodeSpec, list[str
             max_seconds=float(keys.get("max_seconds", "60")),
             restart=restart or Restart.PERMANENT,
             backoff=backoff,
+            auto_shutdown=AutoShutdown(keys.get("auto_shutdown", "never")),
+            significant="significant" in flags,
         )
         return node, lines
     time_s = keys.get("time")
@@ -104,6 +107,7 @@ def _read(lines: list[str], depth: int, above: Path) -> tuple[NodeSpec, list[str
         never_on=frozenset(keys["never_on"].split(",")) if "never_on" in keys else frozenset(),
         shutdown=Shutdown(None if keys.get("grace") == "none" else float(keys.get("grace", "10"))),
         quota=Quota(time_s=None if time_s is None else float(time_s)),
+        significant="significant" in flags,
     ), lines
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from supervisor.core.events import (
     Tick,
 )
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     NodeSpec,
     Restart,
@@ -33,8 +35,14 @@ from supervisor.core.spec import (
     SupervisorSpec,
 )
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "otp.json"
-SCENARIOS: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def scenarios_of(name: str) -> list[dict[str, Any]]:
+    """What OTP was asked, and what it answered."""
+    kept: list[dict[str, Any]] = json.loads((GOLDEN / name).read_text(encoding="utf-8"))
+    return kept
+
 
 # OTP restarts at once and counts only by time; a healthy run of any length clears our row counter.
 AT_ONCE = Backoff(first_s=0.0, factor=1.0, max_s=0.0, jitter=0.0, reset_after_s=1e-6)
@@ -48,7 +56,12 @@ REASONS = {
 def spec_of(tree: dict[str, Any]) -> NodeSpec:
     """The golden tree as our specs."""
     if "children" not in tree:
-        return SegmentSpec(tree["id"], restart=Restart(tree["restart"]), backoff=AT_ONCE)
+        return SegmentSpec(
+            tree["id"],
+            restart=Restart(tree["restart"]),
+            backoff=AT_ONCE,
+            significant=tree.get("significant", False),
+        )
     return SupervisorSpec(
         tree["id"],
         children=tuple(spec_of(child) for child in tree["children"]),
@@ -57,6 +70,8 @@ def spec_of(tree: dict[str, Any]) -> NodeSpec:
         max_seconds=3600.0,
         restart=Restart(tree["restart"]),
         backoff=AT_ONCE,
+        auto_shutdown=AutoShutdown(tree.get("auto_shutdown", "never")),
+        significant=tree.get("significant", False),
     )
 
 
@@ -74,9 +89,7 @@ class World:
         top = spec_of(tree)
         assert isinstance(top, SupervisorSpec)
         # OTP's top supervisor ends when it gives up; under a bulkhead ours does the same.
-        bulkhead = SupervisorSpec(
-            "top", top.children, top.strategy, top.max_restarts, top.max_seconds, Restart.TEMPORARY
-        )
+        bulkhead = replace(top, restart=Restart.TEMPORARY)
         self.failing = failing_of(tree)
         self.trace: list[str] = []
         self.alive: dict[str, tuple[str, int]] = {}
@@ -129,9 +142,26 @@ class World:
         return trace
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: str(one["name"]).replace(" ", "-"))
+@pytest.mark.parametrize(
+    "scenario", scenarios_of("otp.json"), ids=lambda one: str(one["name"]).replace(" ", "-")
+)
 def test_core_does_what_otp_did(scenario: dict[str, Any]) -> None:
     """Every start, stop and death in the same order as on OTP 25, and the same survivors."""
+    replay(scenario)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    scenarios_of("otp_significant.json"),
+    ids=lambda one: str(one["name"]).replace(" ", "-"),
+)
+def test_core_shuts_down_when_otp_did(scenario: dict[str, Any]) -> None:
+    """The same with significant children, and supervisors that end with them (11.1 to 11.4)."""
+    replay(scenario)
+
+
+def replay(scenario: dict[str, Any]) -> None:
+    """Let the same children die in the same order, and compare all that follows."""
     world = World(scenario["tree"])
     trace = [world.take_trace()]
     for death in scenario["deaths"]:

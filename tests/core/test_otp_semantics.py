@@ -3,7 +3,7 @@
 The second half are mistakes that other re-implementations shipped. What a real OTP did in random
 trees is in test_otp_golden.py; where we differ on purpose, docs/semantics.md, section 10, says so.
 Not ported, because there is nothing of the kind here yet: `ignore`, `simple_one_for_one`, children
-added and deleted at run time, significant children, spec upgrade, hibernation, report formats.
+added and deleted at run time, spec upgrade, hibernation, report formats.
 """
 
 from __future__ import annotations
@@ -263,6 +263,209 @@ def test_tree() -> None:
     assert lives(stage) == {"a": 3, "b": 6, "c": 2}
     assert stage.phase("t") == "idle"
     assert stage.supervisor("p").restart_count == 1
+
+
+# ------------------------------------------------------------------------------------ significant
+
+
+BRANCH = "p one_for_one\n  g {strategy} temporary auto_shutdown={mode} max_restarts=9 {once}\n"
+BOTH = "    a {restart} {significant} {once}\n    b {restart} {significant} {once}\n    c service\n"
+
+
+def branch(mode: str, restart: str, *, significant: bool, strategy: str = "one_for_one") -> Stage:
+    """A supervisor `g` with two children that may be significant, and one that never is."""
+    words = {
+        "mode": mode,
+        "restart": restart,
+        "strategy": strategy,
+        "significant": "significant" if significant else "",
+        "once": AT_ONCE,
+    }
+    return Stage((BRANCH + BOTH).format(**words)).all_up(at=0)
+
+
+@pytest.mark.parametrize("restart", ["temporary", "transient"])
+@pytest.mark.parametrize("mode", ["never", "any_significant", "all_significant"])
+def test_nonsignificant(mode: str, restart: str) -> None:
+    """Cases 60, 61: who is not significant never ends its supervisor, however it ends (11.1)."""
+    for reason in (KILLED, CRASH, COMPLETED):
+        stage = branch(mode, restart, significant=False)
+        stage.exits("a", reason, at=1)
+        stage.exits("b", reason, at=1)
+        assert stage.phase("g") == "up"
+        assert lives(stage.all_up())["c"] == 1
+    stage = branch(mode, restart, significant=False)
+    for name in ("a", "b"):
+        stage.stop(name)
+        stage.exits(name, STOPPED)
+    assert stage.phase("g") == "up"
+
+
+@pytest.mark.parametrize(
+    ("restart", "reason"),
+    [
+        ("temporary", KILLED),
+        ("temporary", CRASH),
+        ("temporary", COMPLETED),
+        ("transient", COMPLETED),
+        ("transient", STOPPED),
+    ],
+)
+def test_significant_ends_any(restart: str, reason: ExitReason) -> None:
+    """Cases 62, 63: under any_significant the first end for good ends everything (11.1)."""
+    stage = branch("any_significant", restart, significant=True)
+    trace = run_down(stage, stage.exits("a", reason, at=1))
+    assert trace == ["stop p/g/c#1", "stop p/g/b#1"]
+    assert stage.phase("g").startswith("supervisor_ended")
+    assert stage.phase("p") == "up"
+
+
+@pytest.mark.parametrize(
+    ("restart", "reason"),
+    [("temporary", KILLED), ("temporary", CRASH), ("transient", COMPLETED)],
+)
+def test_significant_ends_all(restart: str, reason: ExitReason) -> None:
+    """Cases 62, 63: under all_significant the second of two ends everything, the first nothing."""
+    stage = branch("all_significant", restart, significant=True)
+    assert stage.exits("b", reason, at=1) == []
+    assert stage.phase("g") == "up"
+    assert run_down(stage, stage.exits("a", reason, at=2)) == ["stop p/g/c#1"]
+    assert stage.phase("g").startswith("supervisor_ended")
+
+
+@pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
+def test_significant_transient_that_crashes(mode: str) -> None:
+    """Case 63: a significant transient child that crashes is restarted, and all live on (11.2)."""
+    stage = branch(mode, "transient", significant=True)
+    for number, name in enumerate(("a", "b", "a"), start=1):
+        stage.exits(name, KILLED, at=number)
+        stage.ready(name)
+    assert lives(stage) == {"a": 3, "b": 2, "c": 1}
+
+
+@pytest.mark.parametrize("restart", ["temporary", "transient"])
+def test_significant_that_a_person_stops(restart: str) -> None:
+    """Cases 62, 63: a stop by API ends nobody else, but it counts as ended for the last (11.3)."""
+    stage = branch("any_significant", restart, significant=True)
+    stage.stop("a")
+    stage.exits("a", STOPPED)
+    assert stage.phase("g") == "up"
+    stage = branch("all_significant", restart, significant=True)
+    stage.stop("a")
+    stage.exits("a", STOPPED)
+    assert stage.phase("g") == "up"
+    stage.exits("b", COMPLETED, at=1)
+    assert stage.phase("g").startswith("going_down (finished)")
+
+
+@pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
+def test_significant_that_waits_is_active(mode: str) -> None:
+    """OTP counts a restarting child as active; one in its backoff is just that (11.3)."""
+    stage = Stage(
+        f"p one_for_one\n  g one_for_one temporary auto_shutdown={mode}\n"
+        "    a transient significant backoff=5\n    b temporary significant\n"
+    ).all_up(at=0)
+    stage.exits("a", CRASH, at=1)
+    stage.exits("b", COMPLETED, at=2)
+    expected = "supervisor_ended completed" if mode == "any_significant" else "up"
+    assert stage.phase("g") == expected
+    if mode == "all_significant":
+        stage.tick(at=6)
+        stage.exits("a", COMPLETED, at=7)
+        assert stage.phase("g") == "supervisor_ended completed"
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
+@pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
+def test_significant_bystander(mode: str, strategy: str) -> None:
+    """Case 65: significant children that a sibling's crash takes along end nobody (11.2)."""
+    stage = Stage(
+        f"p one_for_one\n  g {strategy} temporary auto_shutdown={mode} {AT_ONCE}\n"
+        f"    c service {AT_ONCE}\n    a transient significant {AT_ONCE}\n"
+        f"    b temporary significant {AT_ONCE}\n"
+    ).all_up(at=0)
+    orders = stage.exits("c", CRASH, at=1)
+    run_down(stage, orders, COMPLETED)
+    stage.all_up(at=1)
+    assert stage.phase("g") == "up"
+    assert lives(stage)["c"] == 2
+    if strategy != "one_for_one":
+        assert stage.phase("b") in {"ended dropped", "ended completed"}
+
+
+@pytest.mark.parametrize("inner", ["significant", ""])
+def test_significant_escalation(inner: str) -> None:
+    """Case 66: the end of a branch ends what it is significant in, else only itself (11.4)."""
+    stage = Stage(
+        "p one_for_one\n  top one_for_one temporary auto_shutdown=any_significant\n"
+        f"    s one_for_one transient auto_shutdown=any_significant {inner}\n"
+        "      w transient significant\n    other service\n"
+    ).all_up(at=0)
+    run_down(stage, stage.exits("w", COMPLETED, at=1))
+    assert stage.phase("s") == "supervisor_ended completed"
+    expected = "supervisor_ended completed" if inner else "up"
+    assert stage.phase("top") == expected
+    assert ("other" in lives(stage)) is not bool(inner)
+
+
+def test_significant_in_a_permanent_branch() -> None:
+    """A permanent supervisor that shuts down is simply started again: misconfigured, as in OTP."""
+    stage = Stage(
+        f"p one_for_one\n  g one_for_one permanent auto_shutdown=any_significant {AT_ONCE}\n"
+        "    w transient significant\n"
+    ).all_up(at=0)
+    assert stage.exits("w", COMPLETED, at=1) == ["start p/g/w#2 (after completed)"]
+    assert stage.supervisor("p").restart_count == 1
+
+
+def test_significant_child_of_the_root() -> None:
+    """The pipeline is finished, and has not failed; it is down as a whole (11.5)."""
+    stage = Stage(
+        "p one_for_one auto_shutdown=all_significant\n  train significant\n  serve service\n"
+    ).all_up(at=0)
+    assert stage.exits("train", COMPLETED, at=1) == ["stop p/serve#1"]
+    assert stage.exits("serve", STOPPED) == ["halt"]
+    assert stage.phase("p") == "supervisor_ended completed"
+    assert stage.reload() == ["halt"]
+
+
+@pytest.mark.parametrize("why", ["temporary", "budget=0", "max_restarts=0"])
+def test_significant_child_of_the_root_that_fails(why: str) -> None:
+    """The pipeline ends with it, too, and has failed, whatever its restarts ran into (11.5)."""
+    of_root = why if why.startswith("max") else ""
+    of_child = "" if of_root else why
+    stage = Stage(
+        f"p one_for_one auto_shutdown=any_significant {of_root}\n"
+        f"  train significant {of_child}\n  serve service\n"
+    ).all_up(at=0)
+    assert stage.exits("train", OOM, at=1) == ["stop p/serve#1"]
+    assert stage.exits("serve", STOPPED) == ["halt failed"]
+    assert stage.phase("p") == "supervisor_ended gave_up"
+    assert stage.reload() == ["halt failed"]
+
+
+def test_finished_branch_runs_again_with_its_group() -> None:
+    """A branch that has finished is to its group what a completed child is (5.6, 11.4)."""
+    stage = Stage(
+        f"p one_for_all {AT_ONCE}\n  g one_for_one transient auto_shutdown=any_significant\n"
+        f"    w significant\n  s service {AT_ONCE}\n"
+    ).all_up(at=0)
+    stage.exits("w", COMPLETED, at=1)
+    assert stage.phase("g") == "supervisor_ended completed"
+    stage.exits("s", CRASH, at=2)
+    assert stage.orders == ["start p/g/w#2 (after completed)"]
+
+
+def test_stop_by_the_parent_outweighs_the_finish() -> None:
+    """A person's stop of a branch that is finishing is obeyed: it is stopped, not done (7.5)."""
+    stage = Stage(
+        "p one_for_one\n  g one_for_one transient auto_shutdown=any_significant\n"
+        "    w significant\n    s service\n"
+    ).all_up(at=0)
+    stage.exits("w", COMPLETED, at=1)
+    stage.stop("g")
+    stage.exits("s", STOPPED)
+    assert stage.phase("g") == "down"
 
 
 # ---------------------------------------------------------------------------- counting and the rest
