@@ -45,6 +45,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "tree": Entry("tree", "Show every supervisor and segment, one line each."),
         "status": Entry("status", "Say in one line per pipeline whether all is well."),
         "why": Entry("why", "Explain what happened, what happens next, and what to type."),
+        "explain": Entry("explain", "Explain when a segment is tried again, and how often."),
+        "graph": Entry("graph", "Draw the tree and the order of data."),
         "show": Entry("show", "Show everything known about one node."),
         "logs": Entry("logs", "Print or follow the output of segments."),
         "events": Entry("events", "Print or follow what happened, in order."),

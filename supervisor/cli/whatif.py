@@ -36,7 +36,9 @@ _FAULTS: Mapping[str, ExitReason] = {
 }
 """The words for faults; those with a detail take another one in brackets."""
 
-_TYPED = re.compile(r"(?P<target>.+)=(?P<word>[a-z_]+)(?:\[(?P<detail>[^\]]+)\])?")
+FAULT_WORDS = tuple(_FAULTS)
+
+_FAULT = re.compile(r"(?P<word>\w+)(?:\[(?P<detail>[^\]]+)\])?")
 _TIMES_SHOWN = 6
 _UNNOTICED = {
     ExitKind.HANG: "hangs for ever, and nobody notices: it has no `alive` probe",
@@ -76,21 +78,33 @@ def parse_faults(spec: SupervisorSpec, typed: Sequence[str]) -> dict[Path, ExitR
     every = [Candidate(path, _kind(node)) for path, node in walk(spec)]
     faults: dict[Path, ExitReason] = {}
     for text in typed:
-        found = _TYPED.fullmatch(text)
-        known = _FAULTS.get(found["word"]) if found else None
-        if found is None or known is None:
-            near = did_you_mean(found["word"], list(_FAULTS)) if found else ""
-            raise SpecError(
-                f"{text!r} is no fault{near}",
-                hint=f"write TARGET=FAULT, for example train=oom; faults: {listing([*_FAULTS])}",
-            )
-        detail = found["detail"]
-        if detail and not known.detail:
-            raise SpecError(f"{text!r}: {found['word']} takes no detail in brackets")
-        reason = ExitReason(known.kind, detail) if detail else known
-        paths = segments_below(resolve([found["target"]], every), every)
+        target, _, fault = text.partition("=")
+        reason = fault_called(fault)
+        paths = segments_below(resolve([target], every), every)
         faults.update(dict.fromkeys(paths, reason))
     return faults
+
+
+def fault_called(text: str) -> ExitReason:
+    """Return how a life ends by that fault.
+
+    >>> str(fault_called("crash")), str(fault_called("exit[42]"))
+    ('error(crash)', 'exit(42)')
+
+    Raises:
+        SpecError: no fault is called so.
+    """
+    found = _FAULT.fullmatch(text)
+    known = _FAULTS.get(found["word"]) if found else None
+    if found is None or known is None:
+        raise SpecError(
+            f"{text!r} is no fault{did_you_mean(text, FAULT_WORDS)}",
+            hint=f"write one of {listing([*FAULT_WORDS])}; as in --if train=oom",
+        )
+    detail = found["detail"]
+    if detail and not known.detail:
+        raise SpecError(f"{text!r}: {known.kind.value} takes no detail in brackets")
+    return ExitReason(known.kind, detail) if detail else known
 
 
 def walk(node: NodeSpec, above: str = "") -> Iterator[tuple[Path, NodeSpec]]:
@@ -137,7 +151,7 @@ def _lines(
     yield ""
     yield from fields(
         [
-            (_short(path), "\n".join(_story(path, fate, faults, forecast)))
+            (short(path), "\n".join(_story(path, fate, faults, forecast)))
             for path, fate in forecast.fates.items()
             if fate.touched or path in forecast.unnoticed
         ]
@@ -151,7 +165,7 @@ def _failing(faults: Mapping[Path, ExitReason]) -> str:
     """Return the faults in words, those of one kind together."""
     alike: dict[str, list[str]] = {}
     for path, reason in faults.items():
-        alike.setdefault(str(reason), []).append(_short(path))
+        alike.setdefault(str(reason), []).append(short(path))
     return "; ".join(f"{listing(paths)} ({reason})" for reason, paths in alike.items())
 
 
@@ -169,7 +183,7 @@ def _story(
     if fate.gave_up_s is not None:
         yield f"gives up at {at(fate.gave_up_s)}: {fate.limit}"
     if fate.blocked_by:
-        yield f"waits for {listing([_short(one) for one in fate.blocked_by])}, for ever"
+        yield f"waits for {listing([short(one) for one in fate.blocked_by])}, for ever"
     elif fate.how:
         yield _ENDINGS[fate.how]
     elif fate.end in {"idle", "down"}:
@@ -183,7 +197,7 @@ def _story(
 def _untouched(spec: SupervisorSpec, forecast: Foresight) -> str:
     segments = [path for path, node in walk(spec) if isinstance(node, SegmentSpec)]
     hit = {*forecast.touched, *forecast.unnoticed}
-    spared = [_short(path) for path in segments if path not in hit]
+    spared = [short(path) for path in segments if path not in hit]
     if not spared:
         return "untouched: nobody"
     return f"untouched: {listing(spared)} ({len(spared)} of {count(len(segments), 'segment')})"
@@ -196,7 +210,8 @@ def _end(forecast: Foresight) -> str:
     return f"{end} at {at(forecast.settled_s)}; delays are told without their jitter"
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """Return a path as it is below its pipeline."""
     return path.partition("/")[2] or path
 
 

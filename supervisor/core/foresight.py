@@ -101,6 +101,7 @@ class Fate:
         blocked_by: paths it waits for and that will not come.
         before, end: the phases when the faults strike and when all has settled, as stored words.
         how: how it ended, if it ended.
+        touched: the faults reach it; what would have happened without them does not count.
     """
 
     failures: list[float] = field(default_factory=list)
@@ -112,12 +113,13 @@ class Fate:
     before: str = ""
     end: str = ""
     how: str = ""
+    touched: bool = field(default=False, compare=False)
 
     @property
-    def touched(self) -> bool:
-        """Does the fault reach it?"""
-        moved = self.failures or self.starts or self.stops or self.blocked_by
-        return bool(moved) or self.gave_up_s is not None or self.before != self.end
+    def moved(self) -> bool:
+        """Does anything happen to it at all?"""
+        happened = self.failures or self.starts or self.stops or self.blocked_by
+        return bool(happened) or self.gave_up_s is not None or self.before != self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,21 @@ def foresee(
         now_s: steady time.
         lean: see `rehearse`.
     """
+    calm = _on_from_here(spec, states, {}, now_s, lean)
+    forecast = _on_from_here(spec, states, faults, now_s, lean)
+    for path, fate in forecast.fates.items():
+        # A backoff that ran before, of another segment, ends whether or not this one fails.
+        fate.touched = fate != calm.fates[path]
+    return forecast
+
+
+def _on_from_here(
+    spec: SupervisorSpec,
+    states: Mapping[Path, Mapping[str, Any]],
+    faults: Faults,
+    now_s: float,
+    lean: float,
+) -> Foresight:
     tree = restore(_made_steady(spec, faults, lean), states)
     for node in tree.nodes.values():
         state = node.state
@@ -224,6 +241,8 @@ class _Stage:
             if isinstance(phase, Ended | SupervisorEnded):
                 self.fates[path].how = phase.how.value
         self._find_blocked()
+        for fate in self.fates.values():
+            fate.touched = fate.moved
         settled_s = self.now_s - self.struck_s if settles else None
         return Foresight(self.fates, settled_s, tuple(sorted(self.unnoticed)), self.halted)
 
@@ -369,7 +388,7 @@ class _Stage:
         hit = [
             node
             for path, node in self.tree.nodes.items()
-            if isinstance(node, Segment) and not node.fulfils and self.fates[path].touched
+            if isinstance(node, Segment) and not node.fulfils and self.fates[path].moved
         ]
         while hit:
             lost = hit.pop()

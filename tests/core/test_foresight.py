@@ -158,6 +158,16 @@ def test_a_running_pipeline_goes_on_from_where_it_stands() -> None:
     assert not forecast.fates["p/b"].touched
 
 
+def test_what_happens_anyway_is_not_laid_to_the_fault() -> None:
+    """Another backoff that runs already ends in its own time: that one is untouched."""
+    stage = Stage("p one_for_one max_restarts=9\n  a service\n  b service").all_up()
+    stage.exits("b", CRASH, at=1)
+    states = {path: encode_state(state) for path, state in stage.tree.states.items()}
+    forecast = foresee(stage.spec, states, {"p/a": OOM}, 1.5)
+    assert forecast.fates["p/b"].starts == [0.5]
+    assert forecast.touched == ("p", "p/a")
+
+
 def test_it_is_what_the_core_does() -> None:
     """The same failures told to a real tree: the same starts at the same times."""
     forecast = if_(DIGITS, train="oom")
