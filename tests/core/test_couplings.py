@@ -127,6 +127,17 @@ def test_dependency_comes_while_the_waiting_ones_supervisor_is_down() -> None:
     assert stage.start("g") == ["start p/g/b#1"]
 
 
+def test_dependency_comes_while_the_waiting_ones_supervisor_goes_down() -> None:
+    """Who waits to the left of a child that is being stopped is not started any more (7.1)."""
+    stage = Stage("p one_for_one\n  x\n  g one_for_one\n    a after=p/x\n    b service")
+    stage.ready("x", "b")
+    assert stage.stop("g") == ["stop p/g/b#1"]
+    assert stage.phase("a") == "waiting"
+    assert stage.exits("x", COMPLETED) == []
+    stage.exits("b", STOPPED)
+    assert stage.phase("a") == "idle"
+
+
 def test_waiting_child_before_a_group_may_start_meanwhile() -> None:
     """The children before a group go on with their lives while it is restarted (5.3)."""
     stage = Stage(
@@ -191,6 +202,16 @@ def test_supervisor_that_gave_up_and_its_parents_group(restart: str, phase: str)
     stage.exits("a", CRASH)
     stage.all_up()
     assert stage.phase("g") == phase
+
+
+def test_completed_temporary_child_does_not_run_again_with_its_group() -> None:
+    """Temporary members that had ended stay so; transient ones that completed run again (5.6)."""
+    stage = Stage("p one_for_all\n  a temporary\n  b\n  c service backoff=0").all_up()
+    stage.exits("a", COMPLETED)
+    stage.exits("b", COMPLETED)
+    stage.exits("c", CRASH)
+    stage.all_up()
+    assert stage.phases() == {"a": "ended completed", "b": "running", "c": "running"}
 
 
 def test_temporary_supervisor_is_dropped_with_its_group() -> None:

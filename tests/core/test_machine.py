@@ -137,6 +137,18 @@ def test_due_deadlines_fire_in_order() -> None:
     assert [line.split("#")[0] for line in orders] == ["start p/b", "start p/c", "start p/a"]
 
 
+def test_deadline_is_settled_before_the_next_fires() -> None:
+    """All that follows from the earlier one comes first, also for siblings (1.1)."""
+    stage = Stage(
+        "p one_for_one\n  g one_for_all\n    a service\n    b service backoff=1\n  c service backoff=2"
+    ).all_up()
+    stage.exits("c", OOM, at=10)
+    stage.exits("b", OOM, at=10)
+    stage.exits("a", STOPPED, at=10)
+    orders = stage.tick(at=99)
+    assert [line.split("#")[0] for line in orders] == ["start p/g/a", "start p/c"]
+
+
 def test_tick_before_the_deadline_does_nothing() -> None:
     """A tick may come at any time (1.1)."""
     stage = Stage(TREE).all_up()
