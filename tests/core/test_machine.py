@@ -140,7 +140,8 @@ def test_due_deadlines_fire_in_order() -> None:
 def test_deadline_is_settled_before_the_next_fires() -> None:
     """All that follows from the earlier one comes first, also for siblings (1.1)."""
     stage = Stage(
-        "p one_for_one\n  g one_for_all\n    a service\n    b service backoff=1\n  c service backoff=2"
+        "p one_for_one\n  g one_for_all\n    a service\n    b service backoff=1\n"
+        "  c service backoff=2"
     ).all_up()
     stage.exits("c", OOM, at=10)
     stage.exits("b", OOM, at=10)
