@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from supervisor.core.events import ExitReason
-from supervisor.core.spec import Path
+from supervisor.core.spec import Adjustments, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,14 @@ class Start:
     Args:
         attempt: 1 for a first try, +1 for every restart in a row.
         last_exit: how the life before ended, for the body's `Context`; None on the first.
+        adjustments: what this life gets instead of what is declared.
     """
 
     path: Path
     incarnation: int
     attempt: int = 1
     last_exit: ExitReason | None = None
+    adjustments: Adjustments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ReportCode(StrEnum):
     ILLEGAL_EVENT = "illegal_event"
     RESTART_SCHEDULED = "restart_scheduled"
     GROUP_RESTART = "group_restart"
+    RESTART_STORM = "restart_storm"
     GAVE_UP = "gave_up"
     ESCALATED = "escalated"
     AUTO_SHUTDOWN = "auto_shutdown"

@@ -10,24 +10,28 @@ Read next: `state.py`, `spec.py`, `events.py`, `actions.py` (the values themselv
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from supervisor.core import actions, events, state
-from supervisor.core.events import Event, ExitKind, ExitReason
+from supervisor.core.events import Event, ExitKind, ExitReason, RestartRequested
 from supervisor.core.spec import (
+    Adjustments,
     AutoShutdown,
     Backoff,
     Body,
     Budget,
     Criticality,
+    Grow,
     Health,
     Kind,
     NodeSpec,
     Notes,
+    OnExit,
     Probe,
     Quota,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -104,19 +108,24 @@ _FIELDS = _names(
     SupervisorState,
     SegmentSpec,
     SupervisorSpec,
+    Adjustments,
     Backoff,
     Body,
     Budget,
+    Grow,
     Health,
     Notes,
+    OnExit,
     Probe,
     Quota,
+    RestartRate,
     Shutdown,
 )
 """Field names by class, looked up once: this is on the path of every step."""
 
+_NESTED = {"phase", "last_exit", "once", "storm"}
 _STATE_FIELDS = {
-    cls: tuple(name for name in _FIELDS[cls] if name not in {"phase", "last_exit"})
+    cls: tuple(name for name in _FIELDS[cls] if name not in _NESTED)
     for cls in (SegmentState, SupervisorState)
 }
 
@@ -137,6 +146,10 @@ def encode_state(node: NodeState) -> dict[str, Any]:
     for name in _STATE_FIELDS[type(node)]:
         data[name] = getattr(node, name)
     data["last_exit"] = _encode_reason(node.last_exit)
+    if isinstance(node, SegmentState):
+        data["once"] = encode_adjustments(node.once)
+    else:
+        data["storm"] = None if node.storm is None else asdict(node.storm)
     return data
 
 
@@ -167,7 +180,26 @@ def _own_fields(cls: type[NodeState], data: Json) -> dict[str, Any]:
     found = {name: data[name] for name in _STATE_FIELDS[cls] if name in data}
     found["restarts"] = tuple(found.get("restarts", ()))
     found["last_exit"] = _decode_reason(data.get("last_exit"))
+    if cls is SegmentState:
+        found["tries"] = tuple((cause, number) for cause, number in data.get("tries", ()))
+        found["once"] = decode_adjustments(data.get("once"))
+    else:
+        storm = data.get("storm")
+        found["storm"] = None if storm is None else state.Storm(**storm)
     return found
+
+
+def encode_adjustments(given: Adjustments | None, *, secrets: bool = True) -> Json | None:
+    """Return what one life gets; without secrets, variables have their names only."""
+    if given is None:
+        return None
+    env = dict(given.env) if secrets else dict.fromkeys(given.env)
+    return {"quota": dict(given.quota), "env": env}
+
+
+def decode_adjustments(data: Json | None) -> Adjustments | None:
+    """Return what `encode_adjustments` was given."""
+    return None if data is None else Adjustments(data.get("quota", {}), data.get("env", {}))
 
 
 def _encode_reason(reason: ExitReason | None) -> dict[str, str] | None:
@@ -205,6 +237,8 @@ def decode_event(data: Json) -> Event:
     found: dict[str, Any] = {name: data[name] for name in _FIELDS[cls] if name in data}
     if "reason" in found:
         found["reason"] = _decode_reason(found["reason"])
+    if "adjustments" in found:
+        found["adjustments"] = decode_adjustments(found["adjustments"])
     return cls(**found)
 
 
@@ -213,7 +247,13 @@ def _encode_flat(value: Event | actions.Action) -> dict[str, Any]:
     data: dict[str, Any] = {"type": cls.__name__}
     for name in _FIELDS[cls]:
         field = getattr(value, name)
-        data[name] = _encode_reason(field) if type(field) is ExitReason else field
+        if type(field) is ExitReason:
+            data[name] = _encode_reason(field)
+        elif type(field) is Adjustments:
+            # What a person typed is part of the event; what follows from a file is not repeated.
+            data[name] = encode_adjustments(field, secrets=cls is RestartRequested)
+        else:
+            data[name] = field
     return data
 
 
@@ -244,6 +284,11 @@ def _encode_part(value: Any, *, secrets: bool) -> Any:
         }
         if isinstance(value, Body) and not secrets:
             part["env"] = dict.fromkeys(value.env)
+        if isinstance(value, OnExit) and not secrets:
+            part["env"] = {
+                name: change if change in {"half", "double"} else None
+                for name, change in value.env.items()
+            }
         return part
     if isinstance(value, tuple):
         return [_encode_part(item, secrets=secrets) for item in value]
@@ -276,6 +321,7 @@ def _part(cls: type[Any], **parts: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 _probe = _part(Probe, argv=tuple)
+_on_exit = _part(OnExit, grow=_part(Grow))
 _COMMON_PARTS = {"restart": Restart, "backoff": _part(Backoff), "notes": _part(Notes)}
 _SEGMENT_PARTS: Mapping[str, Callable[[Any], Any]] = {
     **_COMMON_PARTS,
@@ -288,10 +334,12 @@ _SEGMENT_PARTS: Mapping[str, Callable[[Any], Any]] = {
     "health": _part(Health, ready=_probe, alive=_probe),
     "criticality": Criticality,
     "body": _part(Body, command=tuple),
+    "on_exit": lambda rules: tuple(_on_exit(rule) for rule in rules),
 }
 _SUPERVISOR_PARTS: Mapping[str, Callable[[Any], Any]] = {
     **_COMMON_PARTS,
     "children": lambda children: tuple(decode_spec(child) for child in children),
     "strategy": Strategy,
     "auto_shutdown": AutoShutdown,
+    "restart_rate": _part(RestartRate),
 }

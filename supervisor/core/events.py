@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supervisor.core.spec import Path
+from supervisor.core.spec import Adjustments, Path
 
 
 class ExitKind(StrEnum):
@@ -109,10 +109,15 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class RestartRequested:
-    """A person wants a fresh life at once; no counter is touched."""
+    """A person wants a fresh life at once; no counter is touched.
+
+    Args:
+        adjustments: what that one life gets instead of what is declared; only for segments.
+    """
 
     path: Path
     request: int = 0
+    adjustments: Adjustments | None = None
 
 
 @dataclass(frozen=True, slots=True)

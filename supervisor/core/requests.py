@@ -21,6 +21,7 @@ from supervisor.core.events import (
     StopRequested,
 )
 from supervisor.core.restarts import release_below
+from supervisor.core.spec import Adjustments
 from supervisor.core.state import (
     Ended,
     Ending,
@@ -53,6 +54,8 @@ def _reply_to(draft: Draft, event: Request) -> Reply:
         return _stop(draft, node, event)
     if _why_going_down(root) is Why.SHUTDOWN:
         return Reply(False, "going_down", f"{root.path} is going down")
+    if isinstance(event, RestartRequested):
+        return _restart(draft, node, event)
     return _start(draft, node, event)
 
 
@@ -120,6 +123,24 @@ def _start(draft: Draft, node: Node, event: StartRequested | RestartRequested) -
     if node.state.failed:
         return _take_up_again(draft, node)
     return Reply(False, "already_running", f"{node.path} is already running")
+
+
+def _restart(draft: Draft, node: Node, event: RestartRequested) -> Reply:
+    """Restart a node; a segment's next life may get something for itself."""
+    if isinstance(node, Segment):
+        _give_once(draft, node, event.adjustments)
+    elif event.adjustments is not None:
+        return Reply(False, "not_a_segment", f"{node.path} is no segment; name the one you mean")
+    return _start(draft, node, event)
+
+
+def _give_once(draft: Draft, segment: Segment, adjustments: Adjustments | None) -> None:
+    """Note what the next life gets, and only that one; a plain restart takes it back."""
+    state = segment.state
+    is_pending = state.once is not None and state.once_for > state.incarnation
+    if adjustments is not None or is_pending:
+        given = replace(state, once=adjustments, once_for=state.incarnation + 1)
+        draft.put(segment, given)
 
 
 def _highest_inactive(node: Node) -> Supervisor | None:

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from supervisor.core.actions import Release, ReportCode
 from supervisor.core.backoff import delay_s
+from supervisor.core.causes import counted, restarts_in_row, rule_for, times
 from supervisor.core.draft import Draft
 from supervisor.core.events import ExitReason
 from supervisor.core.intensity import add_restart, limit_exceeded
-from supervisor.core.spec import Strategy
+from supervisor.core.rate import take
+from supervisor.core.spec import OnExit, Strategy
 from supervisor.core.state import (
     BackingOff,
     Ended,
@@ -40,14 +42,18 @@ def decide(draft: Draft, child: Node, reason: ExitReason) -> bool:
     """
     supervisor = child.parent
     assert supervisor is not None
+    rule = rule_for(child.spec, reason) if isinstance(child, Segment) else None
     how = ending_after(child.spec, reason)
     if how is not None:
         if isinstance(child, Segment) and how is Ending.GAVE_UP:
-            draft.report(ReportCode.GAVE_UP, child, f"{reason}: not worth a second try (never_on)")
+            said = "on_exit" if rule in child.spec.on_exit else "never_on"
+            draft.report(ReportCode.GAVE_UP, child, f"{reason}: not worth a second try ({said})")
         _end_by_itself(draft, child, how)
         return False
     if not lets_begin(child):
         return False  # its supervisor goes down, or takes it along in a group restart
+    if rule is not None and rule.tries is not None:
+        return _try_again(draft, child, rule, reason)
     own_limit = _own_limit_exceeded(draft, child)
     if own_limit is not None:
         text = f"{reason}; its own budget of {own_limit} is used up"
@@ -62,7 +68,19 @@ def decide(draft: Draft, child: Node, reason: ExitReason) -> bool:
         draft.report(ReportCode.GAVE_UP, supervisor, text)
         _give_up(draft, supervisor, child)
         return False
-    return _restart(draft, supervisor, child, restarts, reason)
+    return _restart(draft, child, restarts, reason, rule)
+
+
+def _try_again(draft: Draft, child: Node, rule: OnExit, reason: ExitReason) -> bool:
+    """Restart a child after a cause that has tries of its own; no other limit is charged."""
+    assert isinstance(child, Segment)
+    assert rule.tries is not None
+    if times(child.state.tries, rule.cause) >= rule.tries:
+        tries = "1 try" if rule.tries == 1 else f"{rule.tries} tries"
+        draft.report(ReportCode.GAVE_UP, child, f"{reason}; its {tries} after {rule.cause} used up")
+        _end_by_itself(draft, child, Ending.GAVE_UP)
+        return False
+    return _restart(draft, child, child.parent.state.restarts, reason, rule)
 
 
 def _own_limit_exceeded(draft: Draft, child: Node) -> str | None:
@@ -151,44 +169,91 @@ def _was_quiet(draft: Draft, supervisor: Supervisor) -> bool:
 
 def _restart(
     draft: Draft,
-    supervisor: Supervisor,
     child: Node,
     restarts: tuple[float, ...],
     reason: ExitReason,
+    rule: OnExit | None,
 ) -> bool:
-    """Charge child and supervisor, then restart the child alone or its group."""
-    _charge(draft, child)
-    wait_s = delay_s(child.spec.backoff, child.state.streak, child.path, child.state.incarnation)
+    """Charge child and supervisor, then restart the child alone or its group.
+
+    Args:
+        draft: the step.
+        child: that has exited.
+        restarts: its supervisor's window after this restart.
+        reason: why it exited.
+        rule: what is declared for that cause.
+    """
+    supervisor = child.parent
+    assert supervisor is not None
+    _charge(draft, child, rule)
+    backoff_s = delay_s(child.spec.backoff, _in_row(child), child.path, child.state.incarnation)
+    wait_s = _await_bucket(draft, child, backoff_s)
+    which = _which_try(child, rule)
     charged = replace(
         supervisor.state, restarts=restarts, restart_count=supervisor.state.restart_count + 1
     )
     first = first_to_go(supervisor.spec.strategy, child.position)
     if first is None:
         draft.put_supervisor(supervisor, charged)
-        draft.report(ReportCode.RESTART_SCHEDULED, child, f"{reason}; again {_in(wait_s)}")
+        draft.report(ReportCode.RESTART_SCHEDULED, child, f"{reason}; again {_in(wait_s)}{which}")
         return _back_off(draft, child, wait_s)
     draft.put_supervisor(
         supervisor, replace(charged, phase=_recycling(draft, supervisor, first, wait_s))
     )
     text = f"{child.path} {reason}; all from {supervisor.children[first].path} on again"
-    draft.report(ReportCode.GROUP_RESTART, supervisor, f"{text} {_in(wait_s)}")
+    draft.report(ReportCode.GROUP_RESTART, supervisor, f"{text} {_in(wait_s)}{which}")
     return False
 
 
-def _charge(draft: Draft, child: Node) -> None:
-    """Count a restart that is going to happen."""
+def _await_bucket(draft: Draft, child: Node, wait_s: float) -> float:
+    """Return how long a restart waits when the whole pipeline's rate is heeded, too."""
+    root = draft.tree.root
+    rate = root.spec.restart_rate
+    if rate is None:
+        return wait_s
+    storm, turn_s = take(rate, root.state.storm, draft.now_s)
+    draft.put_supervisor(root, replace(root.state, storm=storm))
+    if turn_s <= wait_s:
+        return wait_s
+    span_s = draft.now_s - storm.since_s
+    text = f"restart storm: {storm.restarts} restarts in {span_s:.1f}s"
+    more = f"this one waits {turn_s - wait_s:.1f}s more"
+    draft.report(ReportCode.RESTART_STORM, child, f"{text}; {more}")
+    return turn_s
+
+
+def _in_row(child: Node) -> int:
+    """Return which restart in a row this is, whoever counts it."""
+    if isinstance(child, Segment):
+        return restarts_in_row(child.spec, child.state)
+    return child.state.streak
+
+
+def _which_try(child: Node, rule: OnExit | None) -> str:
+    if rule is None or rule.tries is None or not isinstance(child, Segment):
+        return ""
+    return f" (try {times(child.state.tries, rule.cause)} of {rule.tries} after {rule.cause})"
+
+
+def _charge(draft: Draft, child: Node, rule: OnExit | None) -> None:
+    """Count a restart that is going to happen: for its cause, or against the limits, or both."""
     if isinstance(child, Supervisor):
         draft.put_supervisor(child, replace(child.state, streak=child.state.streak + 1))
         return
     state = child.state
     budget = child.spec.budget
+    has_own_tries = rule is not None and rule.tries is not None
     restarts = state.restarts
-    if budget is not None:
+    if budget is not None and not has_own_tries:
         restarts = add_restart(restarts, draft.now_s, budget.max_seconds)
-    counted = replace(
-        state, streak=state.streak + 1, restarts=restarts, restart_count=state.restart_count + 1
+    charged = replace(
+        state,
+        streak=state.streak if has_own_tries else state.streak + 1,
+        restarts=restarts,
+        restart_count=state.restart_count + 1,
+        tries=counted(state.tries, rule.cause) if rule and rule.counts else state.tries,
     )
-    draft.put(child, counted)
+    draft.put(child, charged)
 
 
 def _back_off(draft: Draft, child: Node, wait_s: float) -> bool:

@@ -84,6 +84,19 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartRate:
+    """How fast a whole pipeline restarts what fails; more than that waits.
+
+    Args:
+        burst: restarts that may come at once, >= 1.
+        per_second: restarts that become allowed per second, > 0.
+    """
+
+    burst: int = 20
+    per_second: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """A segment's own restart limit, beside its supervisor's.
 
@@ -126,6 +139,60 @@ class Quota:
     time_s: float | None = None
     gpus: float | None = None
     log_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustments:
+    """What one life gets instead of what its segment declares.
+
+    Args:
+        quota: fields of `Quota` and their values.
+        env: variables, on top of `Body.env`.
+    """
+
+    quota: Mapping[str, float] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """A quota that is multiplied for the next attempt.
+
+    Args:
+        quota: a field of `Quota`.
+        factor: > 1; applied to the present value.
+        up_to: never more than this, in the quota's unit; None for no cap.
+    """
+
+    quota: str
+    factor: float
+    up_to: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnExit:
+    """What follows an abnormal exit of one cause.
+
+    Args:
+        cause: a word of `ExitKind`, or more exactly `error[Type]`, `exit[code]`, `signal[NAME]`.
+        retries: False gives up at once.
+        tries: restarts in a row after this cause; they are charged to no other limit. None leaves
+            it to the other limits.
+        grow: what the next attempt gets more of.
+        env: what is different for the next attempt: `half` or `double` of a declared whole number,
+            or a text.
+    """
+
+    cause: str
+    retries: bool = True
+    tries: int | None = None
+    grow: Grow | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def counts(self) -> bool:
+        """Must it be known how often this was followed?"""
+        return self.tries is not None or self.grow is not None or bool(self.env)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +268,7 @@ class SegmentSpec:
         budget: the segment's own limit; None leaves only the supervisor's.
         never_on: exception type names and exit codes (as text) that are not worth a second try.
         significant: its end may be its supervisor's; see `SupervisorSpec.auto_shutdown`.
+        on_exit: what follows abnormal exits of some causes; the most exact one holds.
     """
 
     name: str
@@ -219,6 +287,7 @@ class SegmentSpec:
     policy: str = ""
     notes: Notes = Notes()
     significant: bool = False
+    on_exit: tuple[OnExit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +303,7 @@ class SupervisorSpec:
         backoff: delay before this supervisor is started again by its parent.
         auto_shutdown: whether the end of significant children ends this supervisor.
         significant: as of a segment: its end may be its own supervisor's.
+        restart_rate: only of the root: how fast anything in the tree is restarted; None: at once.
     """
 
     name: str
@@ -246,6 +316,7 @@ class SupervisorSpec:
     notes: Notes = Notes()
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
     significant: bool = False
+    restart_rate: RestartRate | None = None
 
 
 NodeSpec = SegmentSpec | SupervisorSpec

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from supervisor.core.events import ExitReason
-from supervisor.core.spec import Path
+from supervisor.core.spec import Adjustments, Path
 
 
 class Why(StrEnum):
@@ -120,6 +120,9 @@ class SegmentState:
         restarts: times of automatic restarts inside the segment's own budget window.
         restart_count: automatic restarts ever.
         last_exit: how the latest finished life ended.
+        tries: causes and how often each was followed by a restart in a row (`on_exit`).
+        once: what a person gave to one life.
+        once_for: incarnation of that life.
     """
 
     phase: Phase = Idle()
@@ -129,6 +132,9 @@ class SegmentState:
     restarts: tuple[float, ...] = ()
     restart_count: int = 0
     last_exit: ExitReason | None = None
+    tries: tuple[tuple[str, int], ...] = ()
+    once: Adjustments | None = None
+    once_for: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,21 @@ class SupervisorEnded:
     how: Ending
 
 
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """The restarts of a whole pipeline since its bucket was last full; see `rate.py`.
+
+    Args:
+        since_s: when the first of them was.
+        restarts: how many.
+        full_s: when the bucket will be full again, if nothing more fails.
+    """
+
+    since_s: float
+    restarts: int
+    full_s: float
+
+
 SupervisorPhase = (
     Down | BringingUp | Up | Recycling | GoingDown | SupervisorBackingOff | SupervisorEnded
 )
@@ -211,6 +232,7 @@ class SupervisorState:
         restart_count: restarts of its children ever (a group counts once).
         failed: only of the root under one_for_one: its limit was exceeded; who is healthy stays up.
         last_exit: how it last went down by itself.
+        storm: only of the root: the latest restarts of the whole pipeline.
     """
 
     phase: SupervisorPhase = Down()
@@ -221,6 +243,7 @@ class SupervisorState:
     restart_count: int = 0
     failed: bool = False
     last_exit: ExitReason | None = None
+    storm: Storm | None = None
 
 
 NodeState = SegmentState | SupervisorState
@@ -242,6 +265,7 @@ __all__ = [
     "SegmentState",
     "Starting",
     "Stopping",
+    "Storm",
     "SupervisorBackingOff",
     "SupervisorEnded",
     "SupervisorPhase",

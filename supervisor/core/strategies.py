@@ -6,6 +6,7 @@ Read next: docs/semantics.md, sections 3, 4 and 11.
 
 from __future__ import annotations
 
+from supervisor.core.causes import rule_for
 from supervisor.core.events import ExitKind, ExitReason
 from supervisor.core.spec import AutoShutdown, NodeSpec, Restart, SegmentSpec, Strategy
 from supervisor.core.state import Down, Ended, Ending, Idle, SupervisorEnded
@@ -47,7 +48,7 @@ def _resting(reason: ExitReason) -> Ending:
 
 
 def is_hopeless(spec: SegmentSpec, reason: ExitReason) -> bool:
-    """Did the user say (`never_on`) that this exception or exit code is not worth a second try?
+    """Did the user say (`never_on`, `on_exit`) that this exit is not worth a second try?
 
     >>> spec = SegmentSpec("a", never_on=frozenset({"FileNotFoundError", "78"}))
     >>> is_hopeless(spec, ExitReason(ExitKind.ERROR, "FileNotFoundError: no data"))
@@ -57,9 +58,8 @@ def is_hopeless(spec: SegmentSpec, reason: ExitReason) -> bool:
     >>> is_hopeless(spec, ExitReason(ExitKind.SIGNAL, "78"))
     False
     """
-    if reason.kind is ExitKind.EXIT:
-        return reason.detail in spec.never_on
-    return reason.kind is ExitKind.ERROR and reason.error_type in spec.never_on
+    rule = rule_for(spec, reason)
+    return rule is not None and not rule.retries
 
 
 def first_to_go(strategy: Strategy, position: int) -> int | None:

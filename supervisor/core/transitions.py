@@ -27,6 +27,12 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from supervisor.core.actions import Action, Kill, Release, Report, ReportCode, Start, Stop
+from supervisor.core.causes import (
+    adjustments_of,
+    after_healthy_run,
+    quota_of,
+    restarts_in_row,
+)
 from supervisor.core.events import (
     Exited,
     ExitKind,
@@ -196,25 +202,34 @@ def turn(segment: Segment, event: TurnCame, now_s: float) -> Move:
         state.restarts,
         state.restart_count,
         state.last_exit,
+        state.tries,
+        state.once,
+        state.once_for,
     )
     return Move(starting, (start_order(segment, starting),))
 
 
 def start_order(segment: Segment, state: SegmentState) -> Start:
     """Return the order that begins the life of a starting segment; the same on every call."""
-    return Start(segment.path, state.incarnation, state.streak + 1, state.last_exit)
+    return Start(
+        segment.path,
+        state.incarnation,
+        restarts_in_row(segment.spec, state) + 1,
+        state.last_exit,
+        adjustments_of(segment.spec, state, state.incarnation),
+    )
 
 
 def run(segment: Segment, event: Ready, now_s: float) -> Move:  # noqa: ARG001
     """Ready: from now on only the time quota is a deadline."""
-    time_s = segment.spec.quota.time_s
+    time_s = quota_of(segment.spec, segment.state).time_s
     deadline_s = None if time_s is None else now_s + time_s
     return Move(_in_phase(segment.state, Running(now_s, deadline_s)))
 
 
 def died(segment: Segment, event: Exited, now_s: float) -> Move:
     """Ended without being asked."""
-    state = _after_run(segment, now_s)
+    state = _after_run(segment, now_s, event.reason)
     return Move(_over(state, event.reason), then=Then.DECIDE)
 
 
@@ -227,7 +242,8 @@ def slow(segment: Segment, event: DeadlinePassed, now_s: float) -> Move:  # noqa
 
 def late(segment: Segment, event: DeadlinePassed, now_s: float) -> Move:  # noqa: ARG001
     """Used up its time quota. That was no healthy run, however long it was."""
-    text = f"still running at the end of its time quota of {segment.spec.quota.time_s:g}s"
+    time_s = quota_of(segment.spec, segment.state).time_s
+    text = f"still running at the end of its time quota of {time_s:g}s"
     report = Report(ReportCode.DEADLINE_PASSED, segment.path, text)
     return _stop(segment, segment.state, Why.DEADLINE, now_s, report)
 
@@ -235,7 +251,8 @@ def late(segment: Segment, event: DeadlinePassed, now_s: float) -> Move:  # noqa
 def hang(segment: Segment, event: Unresponsive, now_s: float) -> Move:
     """Alive, but no longer answering."""
     report = Report(ReportCode.UNRESPONSIVE, segment.path, event.detail or "no longer answers")
-    return _stop(segment, _after_run(segment, now_s), Why.HANG, now_s, report)
+    state = _after_run(segment, now_s, _FAILURES[Why.HANG])
+    return _stop(segment, state, Why.HANG, now_s, report)
 
 
 # ----------------------------------------------------------------------------- rules: being stopped
@@ -452,15 +469,26 @@ def _stop(
     return Move(_in_phase(state, phase), actions)
 
 
-def _after_run(segment: Segment, now_s: float) -> SegmentState:
-    """Return the state with what a healthy run earned: it ends the row of restarts."""
+def _after_run(segment: Segment, now_s: float, reason: ExitReason | None = None) -> SegmentState:
+    """Return the state with what a healthy run earned: it ends the rows of restarts.
+
+    Args:
+        segment: that has run.
+        now_s: when the run ends.
+        reason: why, if nobody asked it to end.
+    """
     state = segment.state
     phase = state.phase
     if type(phase) is not Running or now_s - phase.since_s < segment.spec.backoff.reset_after_s:
         return state
     budget = segment.spec.budget
     ageless = budget is not None and budget.max_seconds is None
-    return replace(state, streak=0, restarts=() if ageless else state.restarts)
+    return replace(
+        state,
+        streak=0,
+        restarts=() if ageless else state.restarts,
+        tries=after_healthy_run(segment.spec, state.tries, reason),
+    )
 
 
 def _in_phase(state: SegmentState, phase: Phase) -> SegmentState:
@@ -473,6 +501,9 @@ def _in_phase(state: SegmentState, phase: Phase) -> SegmentState:
         state.restarts,
         state.restart_count,
         state.last_exit,
+        state.tries,
+        state.once,
+        state.once_for,
     )
 
 
@@ -486,6 +517,9 @@ def _over(state: SegmentState, reason: ExitReason) -> SegmentState:
         state.restarts,
         state.restart_count,
         reason,
+        state.tries,
+        state.once,
+        state.once_for,
     )
 
 

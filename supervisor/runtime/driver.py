@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from supervisor.core import Step, Tree, next_deadline, rollback, step
 from supervisor.core.actions import Action, Answer, Halt, Kill, Report, ReportCode, Start
-from supervisor.core.codec import encode_state
+from supervisor.core.codec import decode_adjustments, encode_state
 from supervisor.core.events import (
     DrainRequested,
     Event,
@@ -268,7 +268,8 @@ class Driver:
             case "stop":
                 self._step(turn, StopRequested(request.path, request.id))
             case "restart":
-                self._step(turn, RestartRequested(request.path, request.id))
+                given = decode_adjustments(request.args.get("adjustments"))
+                self._step(turn, RestartRequested(request.path, request.id, given))
             case "down":
                 self._step(turn, DrainRequested(request.id))
             case unknown:

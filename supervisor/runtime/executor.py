@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from supervisor.core.actions import Action, Adopt, Answer, Halt, Kill, Release, Report, Start, Stop
+from supervisor.core.causes import adjusted
 from supervisor.core.events import Exited, ExitKind, ExitReason, LifeEvent
 from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
 from supervisor.errors import BackendUnavailable
@@ -128,7 +129,7 @@ class Executor:
         return StartOrder(
             path=path,
             incarnation=incarnation,
-            spec=self.segments[path],
+            spec=adjusted(self.segments[path], start.adjustments),
             attempt=start.attempt,
             last_exit=start.last_exit,
             environment=self.environment,

@@ -21,14 +21,18 @@ from supervisor.core.events import (
     Unresponsive,
 )
 from supervisor.core.spec import (
+    Adjustments,
     AutoShutdown,
     Backoff,
     Budget,
+    Grow,
     Kind,
     NodeSpec,
+    OnExit,
     Path,
     Quota,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -48,6 +52,12 @@ REASONS = (
 BACKOFFS = (
     Backoff(first_s=0.0, max_s=0.0),
     Backoff(first_s=1.0, factor=2.0, max_s=8.0, jitter=0.2, reset_after_s=10.0),
+)
+ON_EXIT: tuple[tuple[OnExit, ...], ...] = (
+    (),
+    (),
+    (OnExit("oom", tries=2, grow=Grow("time_s", 2.0, 60.0), env={"BATCH": "half"}),),
+    (OnExit("error", retries=False), OnExit("hang", tries=0), OnExit("exit[78]", tries=1)),
 )
 _NEVER_TWICE = (AutoShutdown.NEVER, AutoShutdown.NEVER)  # most trees live on
 
@@ -80,6 +90,7 @@ def _draw_supervisor(
         restart=chance.choice(list(Restart)),
         backoff=chance.choice(BACKOFFS),
         auto_shutdown=chance.choice((*_NEVER_TWICE, *AutoShutdown)),
+        restart_rate=chance.choice((None, RestartRate(2, 0.5))) if name == "p" else None,
         significant=chance.random() < 0.3,
     )
 
@@ -99,6 +110,7 @@ def _draw_segment(chance: Random, name: str, path: Path, earlier: list[Path]) ->
         backoff=chance.choice(BACKOFFS),
         budget=chance.choice((None, None, Budget(1), Budget(2, 10.0))),
         never_on=chance.choice((frozenset[str](), frozenset({"78"}))),
+        on_exit=chance.choice(ON_EXIT),
         shutdown=chance.choice((Shutdown(0.0), Shutdown(2.0), Shutdown(None))),
         # What never ends by itself would be restarted at every deadline, and never be at rest.
         quota=Quota(time_s=20.0) if ends and chance.random() < 0.5 else Quota(),
@@ -179,7 +191,10 @@ def _person_asks(world: World, chance: Random) -> None:
     if kind is StopRequested and "/" not in path:
         return  # a stop of the root is the end of the story; it has a test of its own
     before = len(world.answers)
-    world.tell(kind(path, request=7), dies_before_acting=chance.random() < 0.1)
+    event = kind(path, request=7)
+    if isinstance(event, RestartRequested) and chance.random() < 0.5:
+        event = RestartRequested(path, 7, Adjustments({"time_s": 50.0}, {"BATCH": "64"}))
+    world.tell(event, dies_before_acting=chance.random() < 0.1)
     assert len(world.answers) == before + 1, "every request gets exactly one answer"
 
 

@@ -33,14 +33,19 @@ from supervisor.core.events import (
 )
 from supervisor.core.invariants import violations
 from supervisor.core.spec import (
+    Adjustments,
     AutoShutdown,
     Backoff,
+    Body,
     Budget,
+    Grow,
     Kind,
     NodeSpec,
+    OnExit,
     Path,
     Quota,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -93,6 +98,7 @@ def _read(lines: list[str], depth: int, above: Path) -> tuple[NodeSpec, list[str
             backoff=backoff,
             auto_shutdown=AutoShutdown(keys.get("auto_shutdown", "never")),
             significant="significant" in flags,
+            restart_rate=_rate(keys.get("rate")),
         )
         return node, lines
     time_s = keys.get("time")
@@ -106,9 +112,44 @@ def _read(lines: list[str], depth: int, above: Path) -> tuple[NodeSpec, list[str
         budget=_budget(keys.get("budget")),
         never_on=frozenset(keys["never_on"].split(",")) if "never_on" in keys else frozenset(),
         shutdown=Shutdown(None if keys.get("grace") == "none" else float(keys.get("grace", "10"))),
-        quota=Quota(time_s=None if time_s is None else float(time_s)),
+        quota=Quota(
+            time_s=None if time_s is None else float(time_s),
+            memory_bytes=int(keys["memory"]) if "memory" in keys else None,
+        ),
+        body=Body(env=dict(_pairs(keys.get("env", "")))),
+        on_exit=tuple(_on_exit(text) for text in keys.get("on_exit", "").split(";") if text),
         significant="significant" in flags,
     ), lines
+
+
+def _rate(text: str | None) -> RestartRate | None:
+    """`3/2`: three at once, then two a second."""
+    if text is None:
+        return None
+    burst, _, per_second = text.partition("/")
+    return RestartRate(int(burst), float(per_second))
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return [
+        (name, value)
+        for name, _, value in (pair.partition(":") for pair in text.split(",") if pair)
+    ]
+
+
+def _on_exit(text: str) -> OnExit:
+    """`oom/tries:2/memory:x1.5<=300/BATCH:half` or `exit[42]/give_up`."""
+    cause, *words = text.split("/")
+    pairs = [(name, value) for name, _, value in (word.partition(":") for word in words)]
+    known = dict(pairs)
+    factor, _, most = known.get("memory", "").removeprefix("x").partition("<=")
+    return OnExit(
+        cause,
+        retries="give_up" not in words,
+        tries=int(known["tries"]) if "tries" in known else None,
+        grow=Grow("memory_bytes", float(factor), float(most) if most else None) if factor else None,
+        env={name: value for name, value in pairs if name.isupper()},
+    )
 
 
 def _depth(line: str) -> int:
@@ -206,8 +247,10 @@ class Stage:
     def stop(self, name: str, at: float | None = None) -> list[str]:
         return self.tell(StopRequested(self.path(name), request=1), at)
 
-    def restart(self, name: str, at: float | None = None) -> list[str]:
-        return self.tell(RestartRequested(self.path(name), request=1), at)
+    def restart(
+        self, name: str, at: float | None = None, given: Adjustments | None = None
+    ) -> list[str]:
+        return self.tell(RestartRequested(self.path(name), 1, given), at)
 
     def drain(self, at: float | None = None) -> list[str]:
         return self.tell(DrainRequested(request=1), at)

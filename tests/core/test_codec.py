@@ -24,17 +24,21 @@ from supervisor.core.codec import (
 )
 from supervisor.core.events import ExitKind, ExitReason
 from supervisor.core.spec import (
+    Adjustments,
     AutoShutdown,
     Backoff,
     Body,
     Budget,
     Criticality,
+    Grow,
     Health,
     Kind,
     Notes,
+    OnExit,
     Probe,
     Quota,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -65,14 +69,17 @@ SUPERVISOR_PHASES: list[state.SupervisorPhase] = [
     *(state.GoingDown(1.0, 3, why) for why in Why),
     *(state.SupervisorEnded(1.0, how) for how in Ending),
 ]
+ONCE = Adjustments({"memory_bytes": 2**31}, {"BATCH": "64"})
 SEGMENT_STATES = [
     SegmentState(phase, 3, wanted=False, streak=2, restarts=(1.5, 2.5), restart_count=7)
     for phase in PHASES
 ] + [SegmentState(last_exit=ExitReason(kind, "why")) for kind in ExitKind]
+SEGMENT_STATES.append(SegmentState(tries=(("oom", 2), ("hang", 1)), once=ONCE, once_for=3))
 SUPERVISOR_STATES = [
     SupervisorState(phase, 3, wanted=False, streak=2, restarts=(1.5,), failed=True, last_exit=OOM)
     for phase in SUPERVISOR_PHASES
 ]
+SUPERVISOR_STATES.append(SupervisorState(storm=state.Storm(1.5, 40, 7.5)))
 STATES: list[NodeState] = [*SEGMENT_STATES, *SUPERVISOR_STATES]
 EVENTS = [
     events.Started("p/a", 1, 77, "node-1"),
@@ -82,12 +89,14 @@ EVENTS = [
     events.StartRequested("p/a", 5),
     events.StopRequested("p/a", 5),
     events.RestartRequested("p/a", 5),
+    events.RestartRequested("p/a", 5, ONCE),
     events.DrainRequested(5),
     events.Tick(),
 ]
 ACTIONS = [
     actions.Start("p/a", 2, 3, OOM),
     actions.Start("p/a", 1),
+    actions.Start("p/a", 2, 1, None, ONCE),
     actions.Adopt("p/a", 1),
     actions.Stop("p/a", 1),
     actions.Kill("p/a", 1),
@@ -119,6 +128,10 @@ FULL_SEGMENT = SegmentSpec(
     policy="training",
     notes=Notes("ml-team", "https://runbooks/train", "what it does"),
     significant=True,
+    on_exit=(
+        OnExit("oom", tries=2, grow=Grow("memory_bytes", 1.5, 2**32), env={"BATCH": "half"}),
+        OnExit("error[ValueError]", retries=False),
+    ),
 )
 FULL_TREE = SupervisorSpec(
     "p",
@@ -130,6 +143,7 @@ FULL_TREE = SupervisorSpec(
     backoff=Backoff(2.0),
     notes=Notes(owner="me"),
     auto_shutdown=AutoShutdown.ALL_SIGNIFICANT,
+    restart_rate=RestartRate(5, 0.5),
     significant=True,
 )
 
@@ -171,6 +185,9 @@ def test_form_of_a_state() -> None:
         "restarts": [0.5],
         "restart_count": 0,
         "last_exit": {"kind": "oom", "detail": ""},
+        "tries": [],
+        "once": None,
+        "once_for": 0,
     }
 
 

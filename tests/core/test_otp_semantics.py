@@ -714,3 +714,18 @@ def test_no_busy_loop_when_starts_fail() -> None:
         stage.exits("a", CRASH)
         starts += sum(isinstance(action, Start) for action in stage.last.actions)
     assert starts == 3
+
+
+def test_slow_starts_do_not_blind_the_limit() -> None:
+    """OTP's known gap: with a window shorter than the start, time alone never trips (4.2)."""
+    stage = Stage(
+        "p one_for_one\n  g one_for_one temporary max_restarts=3 max_seconds=5\n"
+        "    a service backoff=0 start_timeout=60"
+    )
+    deaths = 0
+    while stage.phase("a").startswith("starting"):
+        stage.exits("a", CRASH, at=stage.now_s + 30)
+        deaths += 1
+        assert len(stage.supervisor("g").restarts) <= 1
+    assert deaths == 4
+    assert stage.phase("g") == "supervisor_ended gave_up"
