@@ -9,6 +9,8 @@ Read next: `heart.py` (the parent), `runtime/driver.py` (the loop).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import secrets
@@ -21,6 +23,9 @@ from typing import Protocol
 
 from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli.home import Home
+from supervisor.core import restore
+from supervisor.core.codec import encode_spec
+from supervisor.core.spec import SupervisorSpec
 from supervisor.core.state import Ending, SupervisorEnded
 from supervisor.daemon import heart
 from supervisor.daemon.loopback import choose, for_peers, port_names, with_numbers
@@ -35,16 +40,13 @@ from supervisor.errors import (
     SupervisorError,
 )
 from supervisor.runtime.clock import SteadyClock
-from supervisor.runtime.driver import Driver, Outside
+from supervisor.runtime.driver import Driver, Outside, living
 from supervisor.runtime.executor import Executor, Places, segments_of
 from supervisor.runtime.inbox import Inbox, Knock
 from supervisor.runtime.opening import open_new, reopen
 from supervisor.runtime.ports import Backend, Commit, Json, Limiter, Store
-from supervisor.runtime.process_identity import this_process
+from supervisor.runtime.process_identity import boot_id, this_process
 from supervisor.runtime.quota_words import declared
-
-HELD_ELSEWHERE = frozenset({"time"})
-"""Quotas that no node holds: the core ends a life that lasts too long."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class Service:
 
     def _live(self, store: Store) -> int:
         info = store.load_info()
-        self._begun = info.get("launch") == self._parcel.launch
+        self._begun = info.get("launch") == self._parcel.launch or self._is_orphan(store, info)
         clock = SteadyClock.resume(info, store.last_moment())
         inbox = Inbox(clock)
         obey_signals(inbox)
@@ -137,6 +139,17 @@ class Service:
             driver.run(leave_when_failed=self._parcel.options.foreground)
             return self._leave(store, cluster, driver, clock.now_s())
 
+    def _is_orphan(self, store: Store, info: Json) -> bool:
+        """Tell whether bodies of this very tree still run that no daemon looks after.
+
+        Daemon and heart were killed, and a person launches the same pipeline again: hours of
+        training are taken over, not ended. A tree that was changed since begins anew.
+        """
+        if info.get("boot_id") != boot_id() or info.get("tree") != fingerprint(self._parcel.spec):
+            return False
+        tree = restore(self._parcel.spec, store.load_states())
+        return bool(living(tree))
+
     @contextmanager
     def _undoing(self, cluster: Cluster) -> Iterator[None]:
         """Leave nothing behind when a launch fails before it has begun."""
@@ -154,7 +167,8 @@ class Service:
         """Boot a new launch, or go on with the one that is in the store."""
         spec = self._parcel.spec
         if self._begun:
-            outside.store.note(facts)
+            self._progress.doing("taking over running segments")
+            outside.store.note({**facts, **self._info(outside.executor)})
             driver = reopen(spec, outside)
             _log.info("took over launch %s of %s", self._parcel.launch, self._name)
             return driver
@@ -167,6 +181,7 @@ class Service:
     def _info(self, executor: Executor) -> Json:
         return {
             "launch": self._parcel.launch,
+            "tree": fingerprint(self._parcel.spec),
             "file": self._parcel.file,
             "folder": str(FilePath(self._parcel.file).parent),
             "launched_by": self._parcel.launched_by,
@@ -208,6 +223,16 @@ class Service:
         return heart.FAILED if root.failed or state == "failed" else heart.ENDED
 
 
+def fingerprint(spec: SupervisorSpec) -> str:
+    """Return a word that two trees share if they are the same; values of `env:` do not count.
+
+    >>> fingerprint(SupervisorSpec("p")) == fingerprint(SupervisorSpec("p", max_restarts=6))
+    False
+    """
+    text = json.dumps(encode_spec(spec, secrets=False), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
 def refuse_unheld(parcel: Parcel, limiter: Limiter) -> None:
     """Refuse a pipeline that declares a quota which this node cannot hold.
 
@@ -218,7 +243,7 @@ def refuse_unheld(parcel: Parcel, limiter: Limiter) -> None:
         f"{path}: {quota}"
         for path, segment in segments_of(parcel.spec)
         for quota in declared(segment.quota)
-        if quota not in HELD_ELSEWHERE and limiter.holds(quota) == "none"
+        if limiter.holds(quota) == "none"
     ]
     if unheld:
         raise QuotaUnenforceable(

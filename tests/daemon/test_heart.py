@@ -33,6 +33,18 @@ OBEY = (
 )
 
 
+DIE_WHEN_ASKED = (
+    SAY_PID
+    + "import signal, sys\n"
+    + "def asked(*_):\n"
+    + "    if os.read(0, 1) == b'd': os.kill(os.getpid(), 9)\n"
+    + "    sys.exit(0)\n"
+    + "signal.signal(signal.SIGTERM, asked)\n"
+    + "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})\n"
+    + "signal.pause()\n"
+)
+
+
 class Host:
     """A process that runs `keep_alive` over daemons made of one line of Python."""
 
@@ -137,6 +149,17 @@ def test_a_signal_between_two_lives_reaches_the_next(host):
     host[0].next_daemon()
     code, _, _ = host[0].end()
     assert code == 0
+
+
+def test_what_was_asked_of_a_daemon_that_died_is_asked_of_the_next(host):
+    """It was killed before it had gone down as asked: the next one goes down."""
+    host.append(Host(DIE_WHEN_ASKED))
+    host[0].say("d")
+    host[0].next_daemon()
+    host[0].signal(signal.SIGTERM)
+    host[0].next_daemon()
+    code, out, _ = host[0].end()
+    assert (code, out) == (0, "")
 
 
 def test_a_long_life_forgets_the_short_ones_before_it():

@@ -227,6 +227,19 @@ def test_a_killed_heart_changes_nothing_but_a_line_in_the_log(shell):
     eventually(lambda: not is_alive(daemon))
 
 
+def test_a_launch_takes_over_what_a_killed_heart_and_daemon_left(shell):
+    """Nobody looks after the body any more; launched again, it is adopted, not ended."""
+    file = shell.write(SERVE)
+    assert shell.run("launch", file).returncode == 0
+    before, daemon = shell.node("@/serve"), shell.root()["daemon_pid"]
+    os.kill(parent_of(daemon), signal.SIGKILL)
+    os.kill(daemon, signal.SIGKILL)
+    assert shell.run("tree", "@").returncode == 3
+    assert shell.run("launch", file).returncode == 0
+    after = shell.node("@/serve")
+    assert (after["pid"], after["incarnation"]) == (before["pid"], 1)
+
+
 def test_the_background_keeps_nothing_of_the_terminal(shell):
     """Own session, folder /, no descriptor but its own; and they can be told apart in ps."""
     assert shell.run("launch", shell.write(SERVE)).returncode == 0

@@ -18,7 +18,7 @@ from supervisor.adapters.fake_backend import Behaviour
 from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli.asking import ask
 from supervisor.cli.store_reader import StoreReader
-from supervisor.core.spec import Body, Kind, Quota, SegmentSpec, SupervisorSpec
+from supervisor.core.spec import Body, Kind, Quota, SegmentSpec, Shutdown, SupervisorSpec
 from supervisor.daemon import heart
 from supervisor.daemon.parcel import Options, Parcel
 from supervisor.daemon.progress import Progress
@@ -47,11 +47,16 @@ class Cluster:
         self.joined += 1
         self.lose = lose
         self.on_join()
+        signal.signal(signal.SIGTERM, as_ray_would)  # ray.init() does that, too
         self.backend = Backend(self.bodies)
         return self
 
     def leave(self) -> None:
         self.left += 1
+
+
+def as_ray_would(number: int, _frame: object) -> None:
+    raise AssertionError(f"signal {number} went to Ray's handler")
 
 
 class Home:
@@ -163,7 +168,9 @@ def test_a_second_interrupt_kills(home):
         os.kill(os.getpid(), signal.SIGINT)
 
     when_started(home, "p/train", interrupt_twice)
-    assert home.live() == heart.ENDED
+    patient = replace(SERVE, shutdown=Shutdown(grace_s=None))
+    spec = SupervisorSpec("p", (patient, TRAIN))
+    assert home.live(replace(home.parcel, spec=spec)) == heart.ENDED
     assert {verb for verb, *_ in home.cluster.bodies.orders} >= {"kill"}
     assert home.cluster.bodies.living == {}
 
@@ -187,6 +194,36 @@ def test_the_next_life_adopts_and_restarts_nothing(home):
     assert home.live() == heart.ENDED
     assert ("adopt", "p/serve", 1) in home.cluster.bodies.orders
     assert home.cluster.bodies.ever_begun == 2
+
+
+def test_a_launch_takes_over_what_a_killed_daemon_and_heart_left_running(home):
+    """Hours of training are not ended because the same file is launched again."""
+    when_started(home, "p/train", lambda: home.cluster.lose("gone"))
+    home.live()
+    home.bury()
+    home.cluster.on_join = terminate
+    home.live(replace(home.parcel, launch="l2"))
+    assert home.cluster.bodies.ever_begun == 2
+    assert home.row.info["launch"] == "l2"
+
+
+def test_a_launch_of_a_changed_tree_begins_anew(home):
+    """What ran before is another pipeline, whatever its name: it is swept away first."""
+    when_started(home, "p/train", lambda: home.cluster.lose("gone"))
+    home.live()
+    home.bury()
+    when_started(home, "p/train", terminate)
+    changed = replace(home.parcel.spec, max_restarts=1)
+    home.live(replace(home.parcel, launch="l2", spec=changed))
+    assert home.cluster.bodies.ever_begun == 4
+
+
+def test_a_launch_after_everything_went_down_begins_anew(home):
+    """Nothing lives that could be taken over: the tasks run again."""
+    for launch in ("l1", "l2"):
+        when_started(home, "p/train", terminate)
+        home.live(replace(home.parcel, launch=launch))
+    assert home.cluster.bodies.ever_begun == 4
 
 
 def test_ports_are_the_same_over_launches_and_told_to_every_body(home):
