@@ -22,11 +22,11 @@ from typing import Any
 from supervisor.core.spec import Path
 from supervisor.errors import BackendUnavailable
 
+WATCHES = "watches"
+"""Concurrency group of the calls that stay pending; all others share one thread, in order. Several
+threads for all would run them in any order, and a kill that overtook its start would be lost."""
 WATCHES_AT_ONCE = 4
-"""Of these calls that stay pending, all but the newest are on their way home."""
-ORDERS = "orders"
-"""The concurrency group of all other calls. Its one thread keeps their order: a kill that overtook
-its start would be lost."""
+"""Only the newest stays; the older ones are on their way home."""
 _TITLE = "psup-cell"
 
 
@@ -64,8 +64,8 @@ class RayActor:
     def call(self, method: str, *values: Any) -> Future[Any]:
         """Call a method; Ray keeps the call until the actor is up."""
         bound = getattr(self._handle, method)
-        if method != "watch":
-            bound = bound.options(concurrency_group=ORDERS)
+        if method == "watch":
+            bound = bound.options(concurrency_group=WATCHES)
         answer: Future[Any] = bound.remote(*values).future()
         return answer
 
@@ -124,7 +124,6 @@ class RayActors:
             lifetime="detached",
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=WATCHES_AT_ONCE,
             num_cpus=0,
             num_gpus=gpus,
         )
@@ -180,7 +179,8 @@ class RayActors:
         """
         if path not in self._classes:
             named = type(f"{_TITLE} {path}", (self._node_side.cell_class,), {})
-            self._classes[path] = self._ray.remote(concurrency_groups={ORDERS: 1})(named)
+            groups = {WATCHES: WATCHES_AT_ONCE}
+            self._classes[path] = self._ray.remote(concurrency_groups=groups)(named)
         return self._classes[path]
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,10 @@ class World(ABC):
         """Tell whether the body with that pid lives."""
 
     @abstractmethod
+    def has_cell(self, path: str) -> bool:
+        """Tell whether a cell of that path lives."""
+
+    @abstractmethod
     def is_empty(self) -> bool:
         """Tell whether no cell and no body is left."""
 
@@ -168,6 +172,15 @@ class Stage:
                 self._keep_count(notice.event)
                 if (type(notice.event), notice.path, notice.incarnation) == wanted:
                     return notice
+
+    @property
+    def ended(self) -> set[tuple[str, int]]:
+        """Every life whose end was heard."""
+        return {
+            (one.path.rpartition("/")[2], one.incarnation)
+            for one in self.heard
+            if isinstance(one.event, Exited)
+        }
 
     def reason(self, name: str, incarnation: int = 1) -> ExitReason:
         """Wait for the end of a life and return its cause."""
@@ -245,6 +258,9 @@ class MemoryWorld(World):
         life = self._cells.life(path)
         return life is not None and life.pid == pid and life.reason is None
 
+    def has_cell(self, path: str) -> bool:
+        return self._cells.life(path) is not None
+
     def is_empty(self) -> bool:
         return not self._cells.living
 
@@ -284,12 +300,18 @@ class RayWorld(World):
         os.kill(pid, signal.SIGKILL)
 
     def end_cell(self, path: str) -> None:
-        titles = (f"ray::psup-cell {path}", f"ray::psup-cell {path}.watch")
-        pid = next(pid for pid in all_pids() if title_of(pid).rstrip("\0 ") in titles)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(next(self._cells(path)), signal.SIGKILL)
 
     def is_alive(self, path: str, pid: int) -> bool:
         return is_alive(pid)
+
+    def has_cell(self, path: str) -> bool:
+        return next(self._cells(path), None) is not None
+
+    def _cells(self, path: str) -> Iterator[int]:
+        """Yield the workers that are cells of that path."""
+        titles = (f"ray::psup-cell {path}", f"ray::psup-cell {path}.watch")
+        return (pid for pid in all_pids() if title_of(pid).rstrip("\0 ") in titles)
 
     def is_empty(self) -> bool:
         return not any(f"psup-cell {self.pipeline}/" in title_of(pid) for pid in all_pids())

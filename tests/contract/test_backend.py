@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.core.events import Exited, ExitKind, ExitReason, Ready, Started
-from tests.contract.stages import RayWorld, Stage, is_alive
+from tests.contract.stages import RayWorld, Stage, eventually, is_alive
 
 COMPLETED = ExitReason(ExitKind.COMPLETED)
 KILLED = ExitReason(ExitKind.SIGNAL, "SIGKILL")
@@ -113,11 +113,14 @@ def test_a_kill_is_none(stage: Stage):
 
 
 def test_a_kill_may_follow_a_start_at_once(stage: Stage):
-    """However early in its life, a body that is killed is gone."""
-    stage.start("a", body="deaf")
-    stage.backend.kill(stage.path("a"), 1)
-    stage.until(Exited, "a")
-    assert stage.settle().count("Exited a#1") == 1
+    """However early in its life, a body that is killed is gone: no order overtakes another."""
+    names = [f"a{number}" for number in range(6)]
+    for name in names:  # all orders wait for cells that are not up yet, and come to them together
+        stage.start(name, body="deaf")
+        stage.backend.kill(stage.path(name), 1)
+    for name in names:
+        if (name, 1) not in stage.ended:
+            stage.until(Exited, name)
 
 
 def test_a_death_from_outside_is_told_with_its_signal(stage: Stage):
@@ -143,13 +146,23 @@ def test_a_lost_cell_ends_its_life_once(stage: Stage):
     """Without its cell a life is lost, its body is gone, and the segment can live again."""
     stage.start("a")
     pid = pid_of(stage.until(Started, "a"))
-    stage.until(Ready, "a")
+    before = stage.until(Ready, "a")
     stage.world.end_cell(stage.path("a"))
     assert stage.reason("a") == LOST
     assert not stage.world.is_alive(stage.path("a"), pid)
     stage.start("a", 2)
-    stage.until(Ready, "a", 2)
+    assert stage.until(Started, "a", 2).token > before.token
     assert stage.settle() == ["Started a#1", "Exited a#1", "Started a#2"]
+
+
+def test_a_lost_life_is_not_begun_again(stage: Stage):
+    """Its number is used up, though the new cell knows nothing of it."""
+    stage.start("a")
+    stage.until(Ready, "a")
+    stage.world.end_cell(stage.path("a"))
+    assert stage.reason("a") == LOST
+    stage.start("a")
+    assert stage.settle() == ["Started a#1", "Exited a#1"]
 
 
 def test_a_lost_cell_that_ran_nothing_is_no_news(stage: Stage):
@@ -292,6 +305,8 @@ def test_a_sweep_ends_what_is_not_kept(stage: Stage):
     assert pid_of(stage.until(Started, "kept")) == pids["kept"]
     assert not stage.world.is_alive(stage.path("unknown"), pids["unknown"])
     assert stage.world.is_alive(stage.path("kept"), pids["kept"])
+    assert eventually(lambda: not stage.world.has_cell(stage.path("unknown")))
+    assert stage.world.has_cell(stage.path("kept"))
     stage.forget("unknown")
 
 
