@@ -161,18 +161,25 @@ def take_down(draft: Draft, supervisor: Supervisor, why: Why) -> None:
 
 
 def settle(draft: Draft) -> None:
-    """Move every cursor that can move, until none can."""
+    """Move every cursor that can move, until none can.
+
+    A rule goes as far as it can by itself, so a supervisor is looked at again only when its phase
+    has become another one, or when something else has changed below it since.
+    """
     while draft.unsettled:
-        supervisor = draft.unsettled.popleft()
-        match supervisor.state.phase:
-            case BringingUp() as phase:
+        supervisor = next(iter(draft.unsettled))
+        phase = supervisor.state.phase
+        match phase:
+            case BringingUp():
                 _come_up(draft, supervisor, phase)
-            case Recycling() as phase:
+            case Recycling():
                 _recycle(draft, supervisor, phase)
-            case GoingDown() as phase:
+            case GoingDown():
                 _go_down(draft, supervisor, phase)
             case _:
                 pass
+        if type(supervisor.state.phase) is type(phase):
+            del draft.unsettled[supervisor]
 
 
 def _come_up(draft: Draft, supervisor: Supervisor, phase: BringingUp) -> None:

@@ -7,7 +7,6 @@ and not what exists. Read next: `couplings.py` (who works on a draft), `machine.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -55,14 +54,15 @@ class Draft:
         self.now_s = now_s
         self.actions: list[Action] = []
         self.before: dict[Path, NodeState] = {}
-        self.unsettled: deque[Supervisor] = deque()
+        # A dict, for its order and because nobody needs to look twice at the same changes.
+        self.unsettled: dict[Supervisor, None] = {}
 
     def put(self, segment: Segment, state: SegmentState) -> None:
         """Give a segment its new state; its supervisor will look at it."""
         self.before.setdefault(segment.path, segment.state)
         segment.state = state
         self.tree.expect(segment)
-        self.unsettled.append(segment.parent)
+        self.unsettled[segment.parent] = None
 
     def put_phase(self, segment: Segment, phase: Phase) -> None:
         """Give a segment its new phase and leave the rest of its state as it is."""
@@ -70,16 +70,34 @@ class Draft:
 
     def put_supervisor(self, supervisor: Supervisor, state: SupervisorState) -> None:
         """Give a supervisor its new state; it and its parent will look at it."""
-        self.before.setdefault(supervisor.path, supervisor.state)
+        before = supervisor.state
+        self.before.setdefault(supervisor.path, before)
         supervisor.state = state
         self.tree.expect(supervisor)
-        self.unsettled.append(supervisor)
-        if supervisor.parent is not None:
-            self.unsettled.append(supervisor.parent)
+        self.unsettled[supervisor] = None
+        # A cursor that moves on within its phase is nobody else's business.
+        is_news = type(before.phase) is not type(state.phase) or before.wanted is not state.wanted
+        if is_news and supervisor.parent is not None:
+            self.unsettled[supervisor.parent] = None
 
     def put_supervisor_phase(self, supervisor: Supervisor, phase: SupervisorPhase) -> None:
         """Give a supervisor its new phase and leave the rest of its state as it is."""
-        self.put_supervisor(supervisor, replace(supervisor.state, phase=phase))
+        state = supervisor.state
+        # Spelled out, because every step of a group comes here and `replace` takes its time.
+        self.put_supervisor(
+            supervisor,
+            SupervisorState(
+                phase,
+                state.incarnation,
+                state.wanted,
+                state.streak,
+                state.restarts,
+                state.restart_count,
+                state.failed,
+                state.last_exit,
+                state.storm,
+            ),
+        )
 
     def report(self, code: ReportCode, node: Node, text: str) -> None:
         """Record something that a person may want to know."""

@@ -182,7 +182,7 @@ def _fire_deadlines(draft: Draft) -> None:
             draft.put_supervisor_phase(node, DOWN)
             offer_turn(draft, node)
         else:
-            draft.unsettled.append(node)  # the hold-off of a group restart is over
+            draft.unsettled[node] = None  # the hold-off of a group restart is over
         settle(draft)
 
 

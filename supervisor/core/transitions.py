@@ -481,6 +481,8 @@ def _after_run(segment: Segment, now_s: float, reason: ExitReason | None = None)
     phase = state.phase
     if type(phase) is not Running or now_s - phase.since_s < segment.spec.backoff.reset_after_s:
         return state
+    if not (state.streak or state.restarts or state.tries):
+        return state
     budget = segment.spec.budget
     ageless = budget is not None and budget.max_seconds is None
     return replace(

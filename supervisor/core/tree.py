@@ -9,7 +9,9 @@ Read next: `state.py` (the values), `draft.py` (how one step changes them), `mac
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
 
 from supervisor.core.spec import Kind, Path, SegmentSpec, SupervisorSpec
 from supervisor.core.state import (
@@ -86,6 +88,8 @@ class Segment:
     @property
     def cleared(self) -> bool:
         """Is everything that it named in `after` fulfilled?"""
+        if not self.prerequisites:
+            return True
         return all(prerequisite.fulfils for prerequisite in self.prerequisites)
 
 
@@ -195,7 +199,8 @@ class Tree:
 
     def expect(self, node: Node) -> None:
         """Note the deadline of the node's present state, if it has one."""
-        deadline_s = deadline_of(node)
+        read = _DEADLINES.get(type(node.state.phase))
+        deadline_s = None if read is None else read(node.state.phase)
         if deadline_s is None:
             return
         heapq.heappush(self._deadlines, (deadline_s, node.order, node))
@@ -279,20 +284,24 @@ def deadline_of(node: Node) -> float | None:
     A group restart has a deadline only once everything in the group is down: until then the exits
     of its members drive it, and a hold-off that has passed would be due again and again.
     """
-    phase = node.state.phase
-    match phase:
-        case Starting() | Running():
-            return phase.deadline_s
-        case Stopping():
-            return phase.kill_at_s
-        case Killing():
-            return phase.again_at_s
-        case BackingOff() | SupervisorBackingOff():
-            return phase.until_s
-        case Recycling():
-            return phase.hold_until_s if phase.cursor < phase.first else None
-        case _:
-            return None
+    read = _DEADLINES.get(type(node.state.phase))
+    return None if read is None else read(node.state.phase)
+
+
+def _hold_off(phase: Recycling) -> float | None:
+    return phase.hold_until_s if phase.cursor < phase.first else None
+
+
+_DEADLINES: Mapping[type, Callable[[Any], float | None]] = {
+    Starting: attrgetter("deadline_s"),
+    Running: attrgetter("deadline_s"),
+    Stopping: attrgetter("kill_at_s"),
+    Killing: attrgetter("again_at_s"),
+    BackingOff: attrgetter("until_s"),
+    SupervisorBackingOff: attrgetter("until_s"),
+    Recycling: _hold_off,
+}
+"""Looked up by type, several times in every step; most phases have none."""
 
 
 def subtree(node: Node) -> Iterator[Node]:
