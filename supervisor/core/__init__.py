@@ -5,6 +5,17 @@ Read `machine.py` first, then `transitions.py`; docs/semantics.md is the contrac
 
 from supervisor.core.draft import Step
 from supervisor.core.machine import boot, next_deadline, outstanding, restore, rollback, step
+from supervisor.core.reconfigure import reconfigure
 from supervisor.core.tree import Tree
 
-__all__ = ["Step", "Tree", "boot", "next_deadline", "outstanding", "restore", "rollback", "step"]
+__all__ = [
+    "Step",
+    "Tree",
+    "boot",
+    "next_deadline",
+    "outstanding",
+    "reconfigure",
+    "restore",
+    "rollback",
+    "step",
+]

@@ -48,6 +48,14 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjust:
+    """Hold the living body to its segment's present spec: limits, health checks, stop signal."""
+
+    path: Path
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """End the body and everything it started, now."""
 
@@ -118,4 +126,4 @@ class Halt:
     failed: bool
 
 
-Action = Start | Adopt | Stop | Kill | Release | Report | Answer | Halt
+Action = Start | Adopt | Adjust | Stop | Kill | Release | Report | Answer | Halt

@@ -98,6 +98,7 @@ _FIELDS = _names(
     *_EVENTS.values(),
     actions.Start,
     actions.Adopt,
+    actions.Adjust,
     actions.Stop,
     actions.Kill,
     actions.Release,

@@ -188,9 +188,9 @@ def _come_up(draft: Draft, supervisor: Supervisor, phase: BringingUp) -> None:
     cursor = phase.cursor
     while cursor < len(children):
         child = children[cursor]
-        if _is_due(child):
+        if is_due(child):
             _give_turn(draft, child, keeps_counters=phase.keeps_counters)
-        if type(child.state.phase) not in _PASSED:
+        if not has_had_its_turn(child):
             break
         cursor += 1
     if cursor == len(children):
@@ -200,7 +200,12 @@ def _come_up(draft: Draft, supervisor: Supervisor, phase: BringingUp) -> None:
         draft.put_supervisor_phase(supervisor, moved)
 
 
-def _is_due(child: Node) -> bool:
+def has_had_its_turn(child: Node) -> bool:
+    """May the next in start order have its own, or must this child be awaited?"""
+    return type(child.state.phase) in _PASSED
+
+
+def is_due(child: Node) -> bool:
     """Has this child not had its turn, and does nobody want it stopped?"""
     phase = type(child.state.phase)
     return child.state.wanted and (phase is Idle or phase is Down)

@@ -106,7 +106,7 @@ def describe_action(action: Action) -> str:
     return _ACTIONS[type(action)](action)
 
 
-def _life(of: events.LifeEvent | actions.Start | actions.Adopt) -> str:
+def _life(of: events.LifeEvent | actions.Start | actions.Adopt | actions.Adjust) -> str:
     return f"{of.path}#{of.incarnation}"
 
 
@@ -142,6 +142,7 @@ _EVENTS: Mapping[type[Event], Callable[[Any], str]] = {
 _ACTIONS: Mapping[type[Action], Callable[[Any], str]] = {
     actions.Start: _start,
     actions.Adopt: lambda order: f"adopt {_life(order)}",
+    actions.Adjust: lambda order: f"adjust {_life(order)}",
     actions.Stop: lambda order: f"stop {_life(order)}",
     actions.Kill: lambda order: f"kill {_life(order)}",
     actions.Release: lambda order: f"release {_life(order)}",

@@ -31,12 +31,14 @@ class Step:
         actions: orders in the order in which they were decided.
         changed: paths whose state is new; what the snapshot must write.
         before: their states before the step, for `rollback`.
+        previous: the tree before the step, when the step has put another one in its place.
     """
 
     tree: Tree
     actions: tuple[Action, ...]
     changed: tuple[Path, ...]
     before: Mapping[Path, NodeState]
+    previous: Tree | None = None
 
 
 class Draft:

@@ -23,7 +23,18 @@ from supervisor.core.state import (
     Waiting,
     Why,
 )
-from supervisor.core.tree import Node, Segment, Supervisor, Tree, deadline_of, lets_begin
+from supervisor.core.tree import (
+    Node,
+    Segment,
+    Supervisor,
+    Tree,
+    could_begin,
+    deadline_of,
+    lets_begin,
+)
+
+
+_FORGOTTEN = "was forgotten: it could begin, is wanted, and nothing will start it"
 
 
 def violations(tree: Tree) -> list[str]:
@@ -32,6 +43,9 @@ def violations(tree: Tree) -> list[str]:
     for node in tree.nodes.values():
         rules = _of_segment(node) if isinstance(node, Segment) else _of_supervisor(node)
         found += [f"{node.path}: {sentence}" for sentence in rules]
+    # A newcomer waits for those before it; nobody has forgotten it.
+    coming = {f"{node.path}: {_FORGOTTEN}" for node in tree.joining}
+    found = [sentence for sentence in found if sentence not in coming]
     return found + list(_of_deadlines(tree))
 
 
@@ -48,15 +62,16 @@ def _of_segment(segment: Segment) -> Iterator[str]:
         yield "is scheduled although a person stopped it"
     if isinstance(phase, Stopping | Killing):
         above = segment.parent.state.phase
-        if phase.why is Why.GROUP and not isinstance(above, Recycling):
+        # One that was moved to the left meanwhile is told of a shutdown when its turn has come.
+        if phase.why is Why.GROUP and not isinstance(above, Recycling | GoingDown):
             yield "is stopped for a group restart that is not under way"
         if phase.why is Why.SHUTDOWN and not isinstance(above, GoingDown):
             yield "is stopped for a shutdown that is not under way"
 
 
 def _of_child(child: Node) -> Iterator[str]:
-    if isinstance(child.state.phase, Idle | Down) and child.state.wanted and lets_begin(child):
-        yield "was forgotten: it could begin, is wanted, and nothing will start it"
+    if could_begin(child):
+        yield _FORGOTTEN
 
 
 def _of_supervisor(supervisor: Supervisor) -> Iterator[str]:
@@ -84,8 +99,7 @@ def _of_cursor(supervisor: Supervisor) -> Iterator[str]:
             if any(child.lives for child in children[cursor + 1 :]):
                 yield "has started a child before its turn"
         case Recycling(_, first, cursor):
-            if supervisor.spec.strategy is Strategy.ONE_FOR_ONE:
-                yield "restarts a group under one_for_one"
+            # Whatever the strategy is now: a group restart ends as it began.
             yield from _awaits_end(supervisor, cursor, first)
         case GoingDown(_, cursor):
             yield from _awaits_end(supervisor, cursor, 0)

@@ -41,6 +41,7 @@ from supervisor.core.events import (
     Tick,
     Unresponsive,
 )
+from supervisor.core.reconfigure import conclude, take_up_change
 from supervisor.core.requests import obey
 from supervisor.core.spec import Path, SupervisorSpec
 from supervisor.core.state import (
@@ -89,14 +90,24 @@ def boot(
 
 
 def restore(
-    spec: SupervisorSpec, states: Mapping[Path, Mapping[str, Any]], *, strict: bool = False
+    spec: SupervisorSpec,
+    states: Mapping[Path, Mapping[str, Any]],
+    *,
+    declared: SupervisorSpec | None = None,
+    strict: bool = False,
 ) -> Tree:
     """Return the tree as it was when these states (`codec.encode_state`) were saved.
+
+    Args:
+        spec: everything that stands in the tree.
+        states: of every node.
+        declared: what the tree shall be; None when no change was under way.
+        strict: see `Tree`.
 
     Raises:
         SpecError: the states are those of another tree.
     """
-    tree = Tree(spec, strict=strict)
+    tree = Tree(spec, declared=declared, strict=strict)
     if states.keys() != tree.nodes.keys():
         strangers = ", ".join(sorted(states.keys() ^ tree.nodes.keys()))
         raise SpecError(f"saved states do not fit {spec.name}: {strangers}")
@@ -105,6 +116,8 @@ def restore(
         if type(state) is not type(node.state):
             raise SpecError(f"the saved state of {path} is that of another kind of node")
         tree.reinstate(node, state)
+    if declared is not None:
+        take_up_change(tree)
     return tree
 
 
@@ -129,7 +142,7 @@ def step(tree: Tree, event: Event, now_s: float) -> Step:
         if tree.strict:
             raise
         return _refuse(tree, event, error)
-    return draft.finish()
+    return conclude(draft) if tree.is_changing else draft.finish()
 
 
 def next_deadline(tree: Tree) -> float | None:
@@ -150,10 +163,16 @@ def outstanding(tree: Tree) -> tuple[Action, ...]:
     return tuple(orders)
 
 
-def rollback(tree: Tree, undone: Step) -> None:
-    """Take the latest step back; it could not be saved, so it never was."""
+def rollback(tree: Tree, undone: Step) -> Tree:
+    """Take the latest step back; it could not be saved, so it never was.
+
+    Returns:
+        The tree to go on with: the same one, unless the step had put another in its place.
+    """
+    before = tree if undone.previous is None else undone.previous
     for path, state in undone.before.items():
-        tree.reinstate(tree.nodes[path], state)
+        before.reinstate(before.nodes[path], state)
+    return before
 
 
 # ----------------------------------------------------------------------------------------- inside

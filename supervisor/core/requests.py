@@ -33,7 +33,7 @@ from supervisor.core.state import (
     Why,
 )
 from supervisor.core.transitions import Reply, Then, waiting_reply
-from supervisor.core.tree import Node, Segment, Supervisor, lets_begin
+from supervisor.core.tree import Node, Segment, Supervisor, is_below, lets_begin
 
 
 def obey(draft: Draft, event: Request) -> None:
@@ -50,8 +50,17 @@ def _reply_to(draft: Draft, event: Request) -> Reply:
         return Reply(False, "no_such_target", f"{root.path} has no node of that path")
     if isinstance(event, DrainRequested):
         return _drain(draft, root)
+    if any(is_below(node, leaving) for leaving in draft.tree.leaving):
+        return Reply(False, "leaving", f"{node.path} is being removed from {root.path}")
+    return _reply_about(draft, node, event)
+
+
+def _reply_about(
+    draft: Draft, node: Node, event: StopRequested | StartRequested | RestartRequested
+) -> Reply:
+    root = draft.tree.root
     if isinstance(event, StopRequested):
-        return _stop(draft, node, event)
+        return stop_node(draft, node, event.request)
     if _why_going_down(root) is Why.SHUTDOWN:
         return Reply(False, "going_down", f"{root.path} is going down")
     if isinstance(event, RestartRequested):
@@ -73,9 +82,10 @@ def _drain(draft: Draft, root: Supervisor) -> Reply:
     return Reply(True, "already_stopped", "is down already")
 
 
-def _stop(draft: Draft, node: Node, event: StopRequested) -> Reply:
+def stop_node(draft: Draft, node: Node, request: int = 0) -> Reply:
+    """Stop a node for a person; it stays down."""
     if isinstance(node, Segment):
-        made = tell(draft, node, event)
+        made = tell(draft, node, StopRequested(node.path, request))
         assert made.reply is not None
         return made.reply
     if node.parent is None:
@@ -84,7 +94,7 @@ def _stop(draft: Draft, node: Node, event: StopRequested) -> Reply:
 
 
 def _stop_supervisor(draft: Draft, supervisor: Supervisor) -> Reply:
-    _want(draft, supervisor, wanted=False)
+    want(draft, supervisor, wanted=False)
     if supervisor.active:
         take_down(draft, supervisor, Why.USER_STOP)
         return Reply(True, "ok", "stopping, last child first")
@@ -112,12 +122,12 @@ def _start(draft: Draft, node: Node, event: StartRequested | RestartRequested) -
         return _summon(draft, obstacle, node)
     restarts = isinstance(event, RestartRequested)
     if restarts and node.lives and not lets_begin(node):
-        _want(draft, node, wanted=True)
+        want(draft, node, wanted=True)
         return Reply(True, "ok", "being restarted with its group already")
     if isinstance(node, Segment):
         return _start_segment(draft, node, event)
     if restarts:
-        _want(draft, node, wanted=True)
+        want(draft, node, wanted=True)
         take_down(draft, node, Why.USER_RESTART)
         return Reply(True, "ok", "restarting, with everything below")
     if node.state.failed:
@@ -159,9 +169,9 @@ def _summon(draft: Draft, obstacle: Supervisor, node: Node) -> Reply:
     above: Node | None = node
     while above is not obstacle:
         assert above is not None
-        _want(draft, above, wanted=True)
+        want(draft, above, wanted=True)
         above = above.parent
-    _want(draft, obstacle, wanted=True)
+    want(draft, obstacle, wanted=True)
     match obstacle.state.phase:
         case GoingDown(since_s, cursor, why):
             if why is not Why.GROUP:  # that one comes up again without being asked
@@ -215,7 +225,13 @@ def _forgive(draft: Draft, supervisor: Supervisor) -> None:
         draft.put_supervisor(supervisor, replace(supervisor.state, failed=False))
 
 
-def _want(draft: Draft, node: Node, *, wanted: bool) -> None:
+def start_node(draft: Draft, node: Node) -> Reply:
+    """Start a node for a person, who takes an earlier stop back."""
+    return _start(draft, node, StartRequested(node.path))
+
+
+def want(draft: Draft, node: Node, *, wanted: bool) -> None:
+    """Note what a person wants of a node, and do nothing about it."""
     if node.state.wanted is wanted:
         return
     if isinstance(node, Segment):

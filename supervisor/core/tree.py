@@ -17,9 +17,11 @@ from supervisor.core.spec import Kind, Path, SegmentSpec, SupervisorSpec
 from supervisor.core.state import (
     BackingOff,
     BringingUp,
+    Down,
     Ended,
     Ending,
     GoingDown,
+    Idle,
     Killing,
     NodeState,
     Recycling,
@@ -128,18 +130,38 @@ class Tree:
 
     Args:
         spec: the root.
+        declared: what the tree shall be, while it still holds nodes that leave; `spec` without.
         strict: raise `IllegalEvent` for news that cannot be (tests) instead of reporting it.
     """
 
-    __slots__ = ("_deadlines", "_live_limit", "nodes", "root", "strict")
+    __slots__ = (
+        "_deadlines",
+        "_live_limit",
+        "declared",
+        "joining",
+        "leaving",
+        "nodes",
+        "root",
+        "strict",
+    )
 
-    def __init__(self, spec: SupervisorSpec, *, strict: bool = False) -> None:
+    def __init__(
+        self, spec: SupervisorSpec, *, declared: SupervisorSpec | None = None, strict: bool = False
+    ) -> None:
+        self.declared = spec if declared is None else declared
         self.strict = strict
         self.nodes: dict[Path, Node] = {}
         self._deadlines: list[tuple[float, int, Node]] = []
         self._live_limit = 64
         self.root = self._plant(spec)
         self._connect()
+        self.leaving = () if self.declared is spec else tuple(_strangers(self.root, self.declared))
+        self.joining: tuple[Node, ...] = ()
+
+    @property
+    def is_changing(self) -> bool:
+        """Is a change of the spec under way? See `reconfigure.py`."""
+        return bool(self.leaving or self.joining)
 
     @property
     def states(self) -> Mapping[Path, NodeState]:
@@ -233,6 +255,17 @@ class Tree:
         self._live_limit = max(64, 2 * len(self._deadlines))
 
 
+def _strangers(supervisor: Supervisor, declared: SupervisorSpec) -> Iterator[Node]:
+    """Yield, in start order, the highest nodes that the declared tree does not have."""
+    known = {child.name: child for child in declared.children}
+    for child in supervisor.children:
+        spec = known.get(child.spec.name)
+        if spec is None:
+            yield child
+        elif isinstance(child, Supervisor) and isinstance(spec, SupervisorSpec):
+            yield from _strangers(child, spec)
+
+
 def _child(parent: Supervisor, position: int, spec: SegmentSpec | SupervisorSpec) -> Node:
     path = f"{parent.path}/{spec.name}"
     if isinstance(spec, SegmentSpec):
@@ -276,6 +309,17 @@ def lets_begin(child: Node) -> bool:
             return child.position < phase.first
         case _:
             return False
+
+
+def could_begin(node: Node) -> bool:
+    """Does nothing keep it from a life, although none is scheduled?"""
+    rests = isinstance(node.state.phase, Idle | Down)
+    return node.parent is not None and rests and node.state.wanted and lets_begin(node)
+
+
+def is_below(node: Node, other: Node) -> bool:
+    """Is this node the other one, or somewhere below it?"""
+    return node.path == other.path or node.path.startswith(f"{other.path}/")
 
 
 def deadline_of(node: Node) -> float | None:

@@ -98,6 +98,7 @@ ACTIONS = [
     actions.Start("p/a", 1),
     actions.Start("p/a", 2, 1, None, ONCE),
     actions.Adopt("p/a", 1),
+    actions.Adjust("p/a", 1),
     actions.Stop("p/a", 1),
     actions.Kill("p/a", 1),
     actions.Release("p/a", 1),
