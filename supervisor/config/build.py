@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from supervisor.config import code
+from supervisor.config.causes import rules_of
 from supervisor.config.document import Entry, Items, Node, Table, describe
 from supervisor.config.env_file import parse_env_file
 from supervisor.config.files import read_small_file
@@ -25,6 +26,7 @@ from supervisor.config.records import Fields
 from supervisor.config.shapes import INVALID, Reading, ticked
 from supervisor.config.units import format_duration
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     Body,
     Budget,
@@ -36,6 +38,7 @@ from supervisor.core.spec import (
     Probe,
     Quota,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -88,7 +91,7 @@ class _Builder:
         self.names = names_of(self.root, name)
         spec = self._supervisor_of(fields, name, self.names.root)
         self._refuse_cycles()
-        return spec
+        return replace(spec, restart_rate=_restart_rate(fields.get("restart_rate")))
 
     # ----------------------------------------------------------------------------- supervisors
 
@@ -112,9 +115,15 @@ class _Builder:
             self._node(child, entry, f"{path}/{child}", f"{fields.path('children')}.{child}")
             for child, entry in nodes
         ]
+        auto_shutdown = AutoShutdown(fields.get("auto_shutdown", spec.auto_shutdown))
+        for node in built:
+            if node is not None and node.significant:
+                self._check_significant(fields, node, auto_shutdown)
         return replace(
             spec,
             children=tuple(node for node in built if node is not None),
+            auto_shutdown=auto_shutdown,
+            significant=fields.get("significant", False),
             strategy=Strategy(fields.get("strategy", spec.strategy)),
             max_restarts=fields.get("max_restarts", spec.max_restarts),
             max_seconds=fields.get("max_seconds", spec.max_seconds),
@@ -122,6 +131,22 @@ class _Builder:
             backoff=self._backoff(restart),
             notes=_notes(fields),
         )
+
+    def _check_significant(
+        self, above: Fields, node: NodeSpec, auto_shutdown: AutoShutdown
+    ) -> None:
+        """Refuse a significant child that could never matter, as OTP does and in its order."""
+        child = above.get("children").entries[node.name].value
+        mark, key = child.value("significant").mark, f"{above.path('children')}.{node.name}"
+        if auto_shutdown is AutoShutdown.NEVER:
+            message = "its supervisor never shuts down because of a child"
+            hint = "`auto_shutdown: any_significant` or `all_significant` on the supervisor"
+        elif node.restart is Restart.PERMANENT:
+            message = "a permanent child never ends for good"
+            hint = "`restart: transient` or `restart: temporary` beside it"
+        else:
+            return
+        self.reading.error(mark, f"{key}.significant", message, suggestion=hint)
 
     # -------------------------------------------------------------------------------- segments
 
@@ -134,7 +159,12 @@ class _Builder:
         if kind is Kind.TASK and restart_type is Restart.PERMANENT:
             hint = "`restart: transient`, or `kind: service`"
             self._warn(fields, "restart", "a permanent task runs again when it has completed", hint)
+        if restart_type is Restart.TEMPORARY and fields.has("on_exit"):
+            self._warn(
+                fields, "on_exit", "a temporary segment is never restarted, whatever it says"
+            )
         spec = SegmentSpec(name)
+        quota, body = self._quota(fields.get("quota")), self._body(fields, path)
         return replace(
             spec,
             kind=kind,
@@ -145,10 +175,12 @@ class _Builder:
             budget=self._budget(restart),
             never_on=frozenset(restart.get("never_on", ()) if restart else ()),
             shutdown=_shutdown(fields.get("shutdown")),
-            quota=self._quota(fields.get("quota")),
+            on_exit=rules_of(fields, quota, body.env, self.reading),
+            significant=fields.get("significant", False),
+            quota=quota,
             health=Health(*(self._probe(fields, part) for part in _HEALTH)),
             criticality=Criticality(fields.get("criticality", spec.criticality)),
-            body=self._body(fields, path),
+            body=body,
             policy=fields.get("policy", ""),
             notes=_notes(fields),
         )
@@ -393,6 +425,15 @@ class _Builder:
 
 def _notes(fields: Fields) -> Notes:
     return Notes(fields.get("owner", ""), fields.get("runbook", ""), fields.get("description", ""))
+
+
+def _restart_rate(fields: Fields | None) -> RestartRate:
+    default = RestartRate()
+    if fields is None:
+        return default
+    return RestartRate(
+        fields.get("burst", default.burst), fields.get("per_second", default.per_second)
+    )
 
 
 def _shutdown(fields: Fields | None) -> Shutdown:

@@ -33,11 +33,13 @@ from supervisor.config.shapes import (
 )
 from supervisor.config.units import format_duration
 from supervisor.core.spec import (
+    AutoShutdown,
     Backoff,
     Criticality,
     Kind,
     Probe,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -48,7 +50,7 @@ NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 MIB = 2**20
 
 _BACKOFF, _PROBE, _SEGMENT = Backoff(), Probe(how="notify"), SegmentSpec(name="")
-_SHUTDOWN, _SUPERVISOR = Shutdown(), SupervisorSpec(name="")
+_SHUTDOWN, _SUPERVISOR, _RATE = Shutdown(), SupervisorSpec(name=""), RestartRate()
 
 
 def _as_name(text: str) -> str:
@@ -63,6 +65,28 @@ def _as_target(text: str) -> str:
         return f"{text.removesuffix('.py').replace('/', '.').strip('.')}:main"
     module, _, name = text.rpartition(".")
     return f"{module}:{name}" if module else f"{text}:main" if text.isidentifier() else ""
+
+
+def _as_cause(text: str) -> str:
+    """Suggest a cause for `error(ValueError)`, `SIGKILL`, `42`, `ValueError` or a typing error."""
+    kind, _, exact = text.replace("(", "[").rstrip(")]").partition("[")
+    if kind in _EXACT and exact:
+        return f"{kind}[{exact}]"
+    if text.startswith("SIG"):
+        return f"signal[{text}]"
+    if text.isdecimal():
+        return f"exit[{text}]"
+    meant = {"memory": "oom", "crash": "error", "exception": "error", "timeout": "deadline"}
+    near = meant.get(text) or closest(text, CAUSES)
+    return near or (f"error[{text}]" if text[:1].isupper() and text.isidentifier() else "")
+
+
+def _as_factor(text: str) -> str:
+    number = re.fullmatch(r"\*?([0-9]{1,3}(?:\.[0-9]{1,3})?)x?", text)
+    percent = re.fullmatch(r"\+?([0-9]{1,3})%", text)
+    if percent:
+        return f"x{1 + int(percent[1]) / 100:g}"
+    return f"x{number[1]}" if number else ""
 
 
 def _as_signal(text: str) -> str:
@@ -289,6 +313,102 @@ QUOTA = Record(
     },
 )
 
+# --------------------------------------------------------------------------------------- by cause
+
+CAUSES = (
+    "error",
+    "exit",
+    "signal",
+    "oom",
+    "quota",
+    "deadline",
+    "hang",
+    "start_timeout",
+    "node_lost",
+)
+"""The abnormal exits that there are."""
+_EXACT = {
+    "error": r"[A-Za-z_][A-Za-z0-9_.]*",
+    "exit": r"[1-9][0-9]{0,2}",
+    "signal": r"SIG[A-Z0-9]+",
+    "quota": r"[a-z_]+",
+}
+CAUSE = Text(
+    f"a cause, {listed(CAUSES)}, or exactly one, such as `error[ValueError]`, `exit[42]` or"
+    " `signal[SIGKILL]`",
+    "|".join([*CAUSES, *(rf"{kind}\[{exact}\]" for kind, exact in _EXACT.items())]),
+    _as_cause,
+)
+GROWING = ("memory", "cpu", "processes", "disk", "time")
+_FACTOR = Text("a factor such as `x1.5`", r"x[0-9]{1,3}(?:\.[0-9]{1,3})?", _as_factor)
+
+GROW = Record(
+    "grow",
+    {
+        **{
+            name: Key(_FACTOR, f"Factor by which `quota.{name}` grows.", "none") for name in GROWING
+        },
+        "up_to": Key(
+            Text("a value of that quota"),
+            "Never more than this; written as the quota is.",
+            "no cap",
+            ("max", "cap", "limit", "most"),
+        ),
+    },
+    choice=GROWING,
+)
+
+ON_EXIT = Record(
+    "on_exit",
+    {
+        "then": Key(
+            Word(
+                ("restart", "give_up"), {"retry": "restart", "never": "give_up", "fail": "give_up"}
+            ),
+            "`restart`: as `restart` says; `give_up`: it stays down, and nothing beside it is"
+            " touched.",
+            "`restart`",
+            ("action", "do"),
+        ),
+        "tries": Key(
+            Number(0, 1_000_000),
+            "Restarts in a row after this cause. They count against no other limit; one more, and"
+            " the segment gives up.",
+            "the limits of `restart` and of the supervisor",
+            ("max_restarts", "retries", "attempts", "limit"),
+        ),
+        "grow": Key(
+            GROW,
+            "A quota that grows from try to try, from what it is then.",
+            "nothing",
+            ("scale", "increase", "quota"),
+        ),
+        "env": Key(
+            MapOf(ENV_NAME, Text(), "a mapping of variable names to `half`, `double` or a text"),
+            "What is different for the next attempt: half or double of a whole number in `env`, or"
+            " another text.",
+            "nothing",
+            ("environment", "vars", "variables"),
+        ),
+    },
+    short="then",
+)
+
+RESTART_RATE = Record(
+    "restart_rate",
+    {
+        "burst": Key(
+            Number(1, 1_000_000), "Restarts that may come at once.", str(_RATE.burst), ("size",)
+        ),
+        "per_second": Key(
+            Number(0.001, 10_000, whole=False),
+            "Restarts that become allowed per second after that.",
+            f"{_RATE.per_second:g}",
+            ("rate", "refill"),
+        ),
+    },
+)
+
 # ---------------------------------------------------------------------------------------- health
 
 PROBE = Record(
@@ -394,7 +514,21 @@ _LIMITS = {
         format_duration(_SUPERVISOR.max_seconds),
         ("period", "window", "within"),
     ),
+    "auto_shutdown": Key(
+        Word(tuple(AutoShutdown), {"any": "any_significant", "all": "all_significant"}),
+        "Whether it ends, and all below it, when its `significant` children have ended by"
+        " themselves and for good: one of them, or the last.",
+        f"`{_SUPERVISOR.auto_shutdown}`",
+        ("shutdown_when", "ends_with"),
+    ),
 }
+
+_SIGNIFICANT = Key(
+    Flag(),
+    "Its end is a reason for its supervisor to end; see `auto_shutdown` there.",
+    "no",
+    ("essential", "main"),
+)
 
 _CHILDREN = Key(
     Nodes(),
@@ -408,6 +542,12 @@ ROOT = Record(
     {
         "pipeline": Key(NAME, "The pipeline's name, first part of every path.", meant=("name",)),
         **_LIMITS,
+        "restart_rate": Key(
+            RESTART_RATE,
+            "How fast anything in the pipeline is restarted; more than that waits for its turn.",
+            "see `restart_rate`",
+            ("rate_limit", "throttle"),
+        ),
         "children": _CHILDREN,
         **_NOTES,
     },
@@ -425,6 +565,7 @@ SUPERVISOR = Record(
             "`permanent`",
             ("restart_policy",),
         ),
+        "significant": _SIGNIFICANT,
         "children": _CHILDREN,
         **_NOTES,
     },
@@ -437,6 +578,13 @@ _POLICY_KEYS = {
         "When and how often it is started again; a word is short for `{type: word}`.",
         "by `kind`",
         ("restart_policy", "autorestart", "retry", "retries"),
+    ),
+    "on_exit": Key(
+        MapOf(CAUSE, ON_EXIT, "a mapping of causes to `restart`, `give_up` or settings", least=1),
+        "What follows a failure of one cause; the most exact one holds. A word is short for"
+        " `{then: word}`.",
+        "as `restart` says",
+        ("on_failure", "on_error", "by_cause"),
     ),
     "quota": Key(
         QUOTA,
@@ -518,6 +666,7 @@ SEGMENT = Record(
             ("policies", "profile", "extends", "template"),
         ),
         **_POLICY_KEYS,
+        "significant": _SIGNIFICANT,
         "env": Key(
             MapOf(ENV_NAME, Text(), "a mapping of variable names to texts"),
             "Variables on top of those of the launching terminal; never shown or stored.",
@@ -571,6 +720,9 @@ RECORDS = (
     RESTART,
     BACKOFF,
     SUPERVISOR_RESTART,
+    RESTART_RATE,
+    ON_EXIT,
+    GROW,
     QUOTA,
     PROBE,
     SHUTDOWN,

@@ -8,12 +8,15 @@ from supervisor.core.spec import (
     Body,
     Budget,
     Criticality,
+    Grow,
     Health,
     Kind,
     Notes,
+    OnExit,
     Probe,
     Quota,
     Restart,
+    RestartRate,
     SegmentSpec,
     Shutdown,
     Strategy,
@@ -69,6 +72,15 @@ def test_the_example_becomes_the_segments_it_declares(example, folder):
         ),
         policy="house",
         notes=Notes("ml", "train.md", "Learns."),
+        significant=True,
+        on_exit=(
+            OnExit("oom", True, 2, Grow("memory_bytes", 1.5, 6.0 * 2**30), {"BATCH": "half"}),
+            OnExit("hang", grow=Grow("cpu_cores", 2.0)),
+            OnExit("deadline", grow=Grow("time_s", 1.25, 10800.0)),
+            OnExit("exit", grow=Grow("processes", 2.0, 100.0)),
+            OnExit("quota[disk]", grow=Grow("disk_bytes", 2.0, 9e9)),
+            OnExit("error[KeyError]", retries=False),
+        ),
     )
     assert serve.health == Health(
         Probe("http", "/healthz", "admin", (), 1.0, 0.5, 5), Probe("tcp", port="http")
@@ -83,7 +95,7 @@ def test_what_is_left_out_has_the_specs_own_defaults(load_text, folder):
     """A minimal task is `SegmentSpec` as it comes, in the file's folder."""
     loaded = load_text(one_segment("run: steps:ingest"))
     expected = SegmentSpec("s", body=Body(run="steps:ingest", folder=str(folder)))
-    assert loaded.spec == SupervisorSpec("p", (expected,))
+    assert loaded.spec == SupervisorSpec("p", (expected,), restart_rate=RestartRate())
     assert loaded.warnings == ()
 
 
