@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from supervisor.core.spec import Strategy
 from supervisor.core.state import (
     BackingOff,
     BringingUp,
-    Down,
     GoingDown,
-    Idle,
     Killing,
     Recycling,
     Stopping,
@@ -32,7 +29,6 @@ from supervisor.core.tree import (
     deadline_of,
     lets_begin,
 )
-
 
 _FORGOTTEN = "was forgotten: it could begin, is wanted, and nothing will start it"
 

@@ -61,9 +61,6 @@ DAMAGES: dict[str, dict[str, NodeState]] = {
         "a": SegmentState(state.Ended(0.0, state.Ending.FAILED), 1),
     },
     "p/g: has started a child before its turn": {"g": SupervisorState(state.BringingUp(0.0, 1), 1)},
-    "p: restarts a group under one_for_one": {
-        "p": SupervisorState(state.Recycling(0.0, 0, 1, 9.0), 1)
-    },
     "p/g: has stopped a child before those that started after it": {
         "g": SupervisorState(state.Recycling(0.0, 1, 1, 9.0), 1),
         "b": SegmentState(state.Stopping(0.0, None, Why.GROUP), 1),
