@@ -12,7 +12,7 @@ from random import Random
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from random_stories import draw_pipeline, play
 from simulated_world import World
 
@@ -86,7 +86,6 @@ every_property = pytest.mark.parametrize("holds", PROPERTIES, ids=lambda one: on
 
 
 @every_property
-@settings(max_examples=150, deadline=None)
 @given(chance=st.randoms(use_true_random=False), moves=st.integers(0, SHORT))
 def test_short_stories(holds: Callable[[Random, int], None], chance: Random, moves: int) -> None:
     """The property holds in every short story that Hypothesis can think of."""
