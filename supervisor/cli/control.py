@@ -7,6 +7,7 @@ decides what may happen. Read next: `waiting.py`, `outcomes.py` (when it has com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -42,6 +43,7 @@ class Wish(NamedTuple):
         pipeline: only nodes of this pipeline are meant.
         waits: stay until it has come about.
         timeout_s: how long at most; None for ever.
+        args: what else the request says.
     """
 
     verb: str
@@ -49,6 +51,7 @@ class Wish(NamedTuple):
     pipeline: str | None
     waits: bool
     timeout_s: float | None
+    args: Mapping[str, Any] = MappingProxyType({})
 
 
 def fulfil(wish: Wish) -> int:
@@ -61,7 +64,7 @@ def fulfil(wish: Wish) -> int:
             f"{pipelines[0]} is a whole pipeline; psup down {pipelines[0]} takes it down"
         )
     with left_alone_on_interrupt():
-        asked = ask_for(home, wish.verb, paths)
+        asked = ask_for(home, wish.verb, paths, wish.args)
         taken = hear_answers(home, asked)
         code = EXIT_OK if len(taken) == len(asked) else EXIT_ERROR
         if wish.waits and taken:
@@ -161,16 +164,51 @@ def stop(
         "psup restart train",
         "psup restart train serve --no-wait",
         "psup restart serve --timeout 30s",
+        "psup restart train --set memory=3GiB --set env.BATCH=64",
     )
 )
 @targets_argument(required=True)
 @pipeline_option
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Give the next life another quota or variable. Stored until then: no secrets.",
+)
 @_waiting_options
 def restart(
-    targets: tuple[str, ...], *, pipeline: str | None, waits: bool, timeout: float | None
+    targets: tuple[str, ...],
+    *,
+    pipeline: str | None,
+    settings: tuple[str, ...],
+    waits: bool,
+    timeout: float | None,
 ) -> int:
     """Give segments a fresh life at once: no backoff, and no counter is touched.
 
+    What is given with --set, a quota or `env.NAME`, holds for that one life only.
+
     Exits with 0 when it runs, 1 when refused, 3 or 5 when it failed again, 7 without a daemon.
     """
-    return fulfil(Wish("restart", targets, pipeline, waits, timeout))
+    given = _given(settings)
+    return fulfil(Wish("restart", targets, pipeline, waits, timeout, given))
+
+
+def _given(settings: Sequence[str]) -> Mapping[str, Any]:
+    """Return what the next life gets, as the request says it.
+
+    Raises:
+        UsageError: a setting is none.
+    """
+    if not settings:
+        return {}
+    from supervisor.config.causes import adjustments_from
+    from supervisor.config.problems import Findings
+    from supervisor.core.codec import encode_adjustments
+
+    findings = Findings()
+    given = adjustments_from(settings, findings)
+    if findings.errors:
+        raise click.UsageError("\n".join(str(problem) for problem in findings.errors))
+    return {"adjustments": encode_adjustments(given)}

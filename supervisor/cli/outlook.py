@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from supervisor.cli.given import given_words, why_given_up
 from supervisor.cli.words import count, countdown, exit_text, listing, size, span
 
 Json = Mapping[str, Any]
@@ -125,7 +126,8 @@ def next_of_segment(spec: Json, state: Json, account: Json, now_s: float) -> Jso
     if phase in _DEADLINES:
         what, words, field = _DEADLINES[phase]
         if state.get(field) is not None:
-            return _due(what, words, state[field], now_s)
+            given = given_words(spec, state) if phase == "backing_off" else ""
+            return _due(what, words, state[field], now_s, f" with {given}" if given else "")
         return _open("wait", "no time limit to go") if phase == "stopping" else None
     if phase == "ended" and state["how"] == "gave_up":
         return _open("nothing", f"stays down: {_why_gave_up(spec, state, account)}")
@@ -224,10 +226,10 @@ def _cause_of_life(node: Json, phase: str) -> str:
     return ", ".join(words)
 
 
-def _due(what: str, words: str, at_s: float, now_s: float) -> Json:
+def _due(what: str, words: str, at_s: float, now_s: float, more: str = "") -> Json:
     left_s = at_s - now_s
     text = f"{words} in {countdown(left_s)}" if left_s > 0 else f"{words} now"
-    return {"what": what, "at_s": at_s, "text": text}
+    return {"what": what, "at_s": at_s, "text": text + more}
 
 
 def _open(what: str, words: str) -> Json:
@@ -239,4 +241,4 @@ def _why_gave_up(spec: Json, state: Json, account: Json) -> str:
     detail = str(reason.get("detail") or "")
     if {detail, detail.partition(":")[0]} & set(spec.get("never_on") or ()):
         return "never_on says not to retry"
-    return used_up(account)
+    return why_given_up(spec, state) or used_up(account)

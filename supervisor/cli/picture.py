@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from supervisor.cli import outlook
+from supervisor.cli.given import quota_given
 from supervisor.cli.home import Home
 from supervisor.cli.live_memory import memory_now
 from supervisor.cli.store_reader import LifeRow, NodeRow, PipelineRow, SampleRow, StoreReader
@@ -253,7 +254,7 @@ class _Artist:
     def _finish_segment(self, node: Node, row: NodeRow) -> None:
         spec, state = row.spec, row.state
         life = self.lives.get(row.path)
-        quota = spec["quota"]
+        quota = {**spec["quota"], **quota_given(spec, state)}
         node["quota"] = {name: limit for name, limit in quota.items() if limit is not None}
         node["ports"] = {
             name: self.ports.get(f"{row.path.partition('/')[2]}/{name}", number)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from supervisor.cli.arguments import examples, json_option, pipeline_option, targets_argument
+from supervisor.cli.given import given_words, rule_words
 from supervisor.cli.home import Home
 from supervisor.cli.outlook import progress_words
 from supervisor.cli.picture import (
@@ -101,10 +102,16 @@ def _head(sheet: Sheet, screen: Terminal) -> Iterator[tuple[str, str]]:
             f"{spec['max_restarts']} restarts in {window}, {node['restarts']['used']} used",
         )
         yield "restart", spec["restart"]
+        shuts_down = spec.get("auto_shutdown", "never")
+        yield "auto shutdown", shuts_down if shuts_down != "never" else ""
+        yield "significant", "yes" if spec.get("significant") else ""
+        rate = spec.get("restart_rate")
+        yield "restart rate", _rate(rate) if rate else ""
     else:
         yield "pid", str(node["pid"] or "")
         yield "node", node["node"] or ""
         yield "life", str(node["incarnation"] or "none yet")
+        yield "given", given_words(spec, sheet.seen.rows[node["path"]].state)
         yield "restarts", f"{restarts_text(node['restarts'])} (limit of its {_account(node)})"
         yield "progress", progress_words(node["progress"]) if node["progress"] else ""
         yield "status", node["status"] or ""
@@ -112,6 +119,10 @@ def _head(sheet: Sheet, screen: Terminal) -> Iterator[tuple[str, str]]:
         yield from _pipeline_fields(sheet)
     for name in ("description", "owner", "runbook"):
         yield name, node["notes"].get(name, "")
+
+
+def _rate(rate: Json) -> str:
+    return f"{rate['burst']} restarts at once, then {rate['per_second']:g} a second"
 
 
 def _account(node: Node) -> str:
@@ -160,6 +171,8 @@ def _policy(spec: Json) -> Iterator[tuple[str, str]]:
         window = f"in {span(window_s)}" if window_s is not None else "in a row"
         yield "own limit", f"{budget['max_restarts']} restarts {window}"
     yield "never on", ", ".join(spec["never_on"])
+    yield "on exit", "\n".join(rule_words(rule) for rule in spec.get("on_exit") or ())
+    yield "significant", "yes" if spec.get("significant") else ""
     yield "after", ", ".join(spec["after"])
     yield "start timeout", span(spec["start_timeout_s"])
     grace_s = shutdown["grace_s"]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from supervisor.cli import outlook
+from supervisor.cli.given import attempt, given_words, tries_left
 from supervisor.cli.picture import Node, View, walk
 from supervisor.cli.store_reader import JournalRow, LifeRow, NodeRow, StoreReader
 from supervisor.cli.words import age, count, countdown, exit_text, listing, printable, size
@@ -107,7 +108,10 @@ class Teller:
         if node["pid"] is not None:
             since = age(node["age_s"] or 0)
             what = f"{node['cause']}; " if node["cause"] else ""
-            return [f"{what}{state} for {since} (life {node['incarnation']}, pid {node['pid']})"]
+            row = self._seen.rows[node["path"]]
+            given = given_words(row.spec, row.state)
+            lines = [f"{what}{state} for {since} (life {node['incarnation']}, pid {node['pid']})"]
+            return lines + ([f"with {given}"] if given else [])
         if state == "stopped":
             return [node["cause"] if node["wanted"] else self._who_stopped(node)]
         if not lives:
@@ -150,8 +154,10 @@ class Teller:
             return [self._awaited(path) for path in node["waits_for"]]
         lines = [planned["text"]] if planned else []
         if state == "backoff" and planned:
-            attempt = row.state["streak"] + 1
-            lines = [f"starts {planned['text']}, attempt {attempt}; {self._left(node, row)}"]
+            number = attempt(row.spec, row.state)
+            left = tries_left(row.spec, row.state) or self._left(node, row)
+            lines = [f"starts {planned['text']}, attempt {number}; {left}"]
+            lines += self._storm(row)
         elif state == "pending":
             lines = ["starts when its supervisor gets to it"]
         elif state == "done":
@@ -159,6 +165,17 @@ class Teller:
         elif state == "running" and not planned:
             lines = [_if_it_fails(row)]
         return lines
+
+    def _storm(self, row: NodeRow) -> list[str]:
+        """Say that it waits longer because too much fails at once."""
+        reports = self._reader.journal(
+            self._seen.row.name,
+            path=row.path,
+            kinds=("report",),
+            since_s=row.state["since_s"],
+            limit=4,
+        )
+        return [line.data["text"] for line in reports if line.type == "restart_storm"]
 
     def _awaited(self, path: str) -> str:
         other = self._pictures.get(path)
@@ -354,7 +371,8 @@ def _memory_lines(row: NodeRow, evidence: Json) -> list[str]:
     peak_bytes = evidence.get("peak_memory_bytes")
     if peak_bytes is None:
         return []
-    limit_bytes = row.spec["quota"]["memory_bytes"]
+    limits = evidence.get("quota") or {}
+    limit_bytes = limits.get("memory_bytes", row.spec["quota"]["memory_bytes"])
     held = (evidence.get("enforcement") or {}).get("memory", "")
     words = f"  memory: peak {size(peak_bytes)}"
     if limit_bytes is not None:

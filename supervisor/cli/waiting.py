@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from supervisor.cli.asking import ask, wait_for_answer
 from supervisor.cli.home import Home
@@ -106,7 +106,9 @@ def left_alone_on_interrupt() -> Iterator[None]:
         raise
 
 
-def ask_for(home: Home, verb: str, paths: Sequence[str]) -> list[Asked]:
+def ask_for(
+    home: Home, verb: str, paths: Sequence[str], args: Mapping[str, Any] | None = None
+) -> list[Asked]:
     """Write one request per path, and ring once per pipeline."""
     names = list(dict.fromkeys(path.partition("/")[0] for path in paths))
     with open_store(home) as reader:
@@ -115,7 +117,7 @@ def ask_for(home: Home, verb: str, paths: Sequence[str]) -> list[Asked]:
             for name in names
             for node in reader.nodes(name)
         }
-    asked = [Asked(path, ask(home.state_db, verb, path), before[path]) for path in paths]
+    asked = [Asked(path, ask(home.state_db, verb, path, args), before[path]) for path in paths]
     for name in names:
         home.wake(name)
     return asked

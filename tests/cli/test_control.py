@@ -1,5 +1,6 @@
 """start, stop, restart and down, against a real daemon over bodies that only pretend."""
 
+import json
 import os
 import pty
 import signal
@@ -209,3 +210,33 @@ def test_unknown_targets_are_exit_code_4(stage):
     result = stage.psup("restart", "sreve")
     assert result.returncode == 4
     assert "did you mean serve?" in result.stderr
+
+
+def test_restart_may_give_the_next_life_something(stage):
+    """A quota and a variable for one life; the life after it has what is declared."""
+    given = stage.psup("restart", "serve", "--set", "memory=3GiB", "--set", "env.BATCH=64")
+    assert given.returncode == 0
+    assert "memory 3.0G and BATCH as asked for" in stage.psup("show", "serve").stdout
+    assert stage.psup("restart", "serve").returncode == 0
+    assert "as asked for" not in stage.psup("show", "serve").stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("memroy=3GiB", "did you mean `memory`?"), ("memory=3", "did you mean `3GiB`?")],
+)
+def test_wrong_settings_are_refused_before_anything_is_asked(stage, setting, said):
+    """A usage error, with what was probably meant; the life that runs goes on."""
+    before = json.loads(stage.psup("show", "serve", "--json").stdout)["nodes"][0]["node"]
+    result = stage.psup("restart", "serve", "--set", setting)
+    assert result.returncode == 2
+    assert said in result.stderr
+    after = json.loads(stage.psup("show", "serve", "--json").stdout)["nodes"][0]["node"]
+    assert (after["incarnation"], after["pid"]) == (before["incarnation"], before["pid"])
+
+
+def test_supervisors_are_given_nothing(stage):
+    """The daemon refuses, and says whom to name."""
+    result = stage.psup("restart", "pair", "--set", "memory=3GiB")
+    assert result.returncode == 1
+    assert "refused: puppets/pair is no segment; name the one you mean" in result.stderr
