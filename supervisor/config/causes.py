@@ -30,6 +30,14 @@ FIELD_OF = {
 }
 """A key of `quota:` and the field of `Quota` that it becomes."""
 
+LOST = OnExit("node_lost", tries=10)
+"""What holds unless a file says otherwise: a cell or node that is lost is nobody's fault.
+
+When Ray dies, every segment ends at once; charged to the limits for crashes, that alone would use
+up those of any supervisor with more children than restarts. A node that is lost again and again
+still ends it.
+"""
+
 _ONCE = tuple(name for name in FIELD_OF if name != "gpu")
 """Quotas that one life may be given; GPUs are reserved for the cell, which outlives it."""
 
@@ -37,7 +45,7 @@ _ONCE = tuple(name for name in FIELD_OF if name != "gpu")
 def rules_of(
     segment: Fields, quota: Quota, env: Mapping[str, str], reading: Reading
 ) -> tuple[OnExit, ...]:
-    """Return the rules of a segment, as far as they are right.
+    """Return the rules of a segment, as far as they are right, and the one that always holds.
 
     Args:
         segment: everything that was read of it.
@@ -48,13 +56,14 @@ def rules_of(
     rules: Mapping[str, Fields] = segment.get("on_exit", {})
     _refuse_contradictions(segment, rules, reading)
     limits: Fields | None = segment.get("quota")
-    return tuple(
+    declared = tuple(
         replace(
             _rule(cause, fields, env, reading),
             grow=_grow(fields.get("grow"), limits, quota, reading),
         )
         for cause, fields in rules.items()
     )
+    return declared if LOST.cause in rules else (*declared, LOST)
 
 
 def _refuse_contradictions(segment: Fields, rules: Mapping[str, Fields], reading: Reading) -> None:

@@ -583,7 +583,7 @@ _POLICY_KEYS = {
         MapOf(CAUSE, ON_EXIT, "a mapping of causes to `restart`, `give_up` or settings", least=1),
         "What follows a failure of one cause; the most exact one holds. A word is short for"
         " `{then: word}`.",
-        "as `restart` says",
+        "as `restart` says; `node_lost: {tries: 10}`",
         ("on_failure", "on_error", "by_cause"),
     ),
     "quota": Key(

@@ -3,6 +3,7 @@
 import pytest
 from config_world import one_segment
 
+from supervisor.config.causes import LOST
 from supervisor.core.spec import (
     Backoff,
     Body,
@@ -80,6 +81,7 @@ def test_the_example_becomes_the_segments_it_declares(example, folder):
             OnExit("exit", grow=Grow("processes", 2.0, 100.0)),
             OnExit("quota[disk]", grow=Grow("disk_bytes", 2.0, 9e9)),
             OnExit("error[KeyError]", retries=False),
+            LOST,
         ),
     )
     assert serve.health == Health(
@@ -94,7 +96,8 @@ def test_the_example_becomes_the_segments_it_declares(example, folder):
 def test_what_is_left_out_has_the_specs_own_defaults(load_text, folder):
     """A minimal task is `SegmentSpec` as it comes, in the file's folder."""
     loaded = load_text(one_segment("run: steps:ingest"))
-    expected = SegmentSpec("s", body=Body(run="steps:ingest", folder=str(folder)))
+    body = Body(run="steps:ingest", folder=str(folder))
+    expected = SegmentSpec("s", body=body, on_exit=(LOST,))
     assert loaded.spec == SupervisorSpec("p", (expected,), restart_rate=RestartRate())
     assert loaded.warnings == ()
 

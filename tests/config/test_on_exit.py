@@ -3,10 +3,11 @@
 import pytest
 from config_world import one_segment
 
-from supervisor.config.causes import FIELD_OF, adjustments_from
+from supervisor.config.causes import FIELD_OF, LOST, adjustments_from
 from supervisor.config.keys import CAUSES, QUOTA
 from supervisor.config.problems import Findings
-from supervisor.core.events import ExitKind
+from supervisor.core import boot, step
+from supervisor.core.events import Exited, ExitKind, ExitReason, Ready
 from supervisor.core.spec import Adjustments, AutoShutdown, Grow, OnExit, Quota, RestartRate
 
 GIB = 2**30
@@ -20,7 +21,9 @@ on_exit:
 
 def rules(load_text, lines):
     (segment,) = load_text(one_segment(GROWING + lines)).spec.children
-    return segment.on_exit
+    *declared, lost = segment.on_exit
+    assert lost == LOST
+    return tuple(declared)
 
 
 def test_rules_as_the_issue_has_them(load_text):
@@ -119,9 +122,32 @@ def test_policy_may_have_rules(load_text, folder):
     """They hold where the segment has none of its own; a segment's replace them."""
     (folder / "policies" / "hungry.yaml").write_text("on_exit: {oom: {tries: 4}}\n")
     text = one_segment("run: steps:ingest\npolicy: hungry")
-    assert load_text(text).spec.children[0].on_exit == (OnExit("oom", tries=4),)
+    assert load_text(text).spec.children[0].on_exit == (OnExit("oom", tries=4), LOST)
     own = text + "    on_exit: {hang: give_up}\n"
-    assert load_text(own).spec.children[0].on_exit == (OnExit("hang", retries=False),)
+    assert load_text(own).spec.children[0].on_exit == (OnExit("hang", retries=False), LOST)
+
+
+def test_file_may_say_what_follows_a_lost_node(load_text):
+    """Its word replaces ours."""
+    text = one_segment("run: steps:ingest\non_exit: {node_lost: {tries: 2}}")
+    assert load_text(text).spec.children[0].on_exit == (OnExit("node_lost", tries=2),)
+
+
+def test_loss_of_everything_at_once_uses_up_no_limit_for_crashes(load_text):
+    """Ray dies under seven services of a supervisor that allows five restarts: all come back."""
+    names = "abcdefg"
+    text = "pipeline: p\nchildren:\n" + "".join(
+        f'  {name}: {{kind: service, run: "steps:serve"}}\n' for name in names
+    )
+    tree = boot(load_text(text).spec, 0.0).tree
+    for name in names:
+        step(tree, Ready(f"p/{name}", 1), 1.0)
+    lost = ExitReason(ExitKind.NODE_LOST)
+    for name in names:
+        step(tree, Exited(f"p/{name}", 1, lost), 2.0)
+    assert not tree.root.state.failed
+    assert tree.root.state.restarts == ()
+    assert [type(node.state.phase).__name__ for node in tree.root.children] == ["BackingOff"] * 7
 
 
 # ---------------------------------------------------------------------------------- significant
