@@ -41,11 +41,13 @@ def given_words(spec: Json, state: Json) -> str:
         return ""
     words = [quota_words(name, value) for name, value in quota_given(spec, state).items()]
     numbers = dict(state.get("tries") or ())
+    changes: dict[str, str] = {}
     for rule in spec.get("on_exit") or ():
         number = numbers.get(rule["cause"], 0)
-        words += [_change(name, how, number) for name, how in rule["env"].items() if number]
+        changes |= {name: _change(name, how, number) for name, how in rule["env"].items() if number}
     if state.get("once") and state.get("once_for") == _life(state):
-        words += [f"{name} as asked for" for name in state["once"]["env"]]
+        changes |= {name: f"{name} as asked for" for name in state["once"]["env"]}
+    words += changes.values()
     return listing(words) if words else ""
 
 

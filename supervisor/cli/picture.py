@@ -255,6 +255,8 @@ class _Artist:
         spec, state = row.spec, row.state
         life = self.lives.get(row.path)
         quota = {**spec["quota"], **quota_given(spec, state)}
+        if state["phase"] == "backing_off" and life is not None:
+            quota |= life.evidence.get("quota") or {}  # what is shown beside it was its usage
         node["quota"] = {name: limit for name, limit in quota.items() if limit is not None}
         node["ports"] = {
             name: self.ports.get(f"{row.path.partition('/')[2]}/{name}", number)

@@ -254,7 +254,7 @@ class Teller:
                 if path in self._names
             ]
         if outlook.is_about_memory(node["last_exit"]):
-            limit = node["quota"].get("memory_bytes")
+            limit = self._seen.rows[node["path"]].spec["quota"]["memory_bytes"]
             now = f", now {size(limit)}" if limit is not None else ""
             file = self._seen.row.info.get("file", "the pipeline file")
             advice.append(Advice(f"edit {file}", f"quota.memory of {node['name']}{now}"))
@@ -291,6 +291,8 @@ class Teller:
 
     def _branch_ahead(self, node: Node, row: NodeRow) -> list[str]:
         account = node["restarts"]
+        if node["state"] == "done":
+            return ["nothing: it has finished"]
         lines = [node["next"]["text"]] if node["next"] else []
         lines.append(
             f"{account['used']} of {outlook.limit_words(account)} used; "

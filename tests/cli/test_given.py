@@ -89,10 +89,22 @@ def test_tree_shows_the_quota_that_holds(told):
     assert serve["quota"] == {}
 
 
+def test_tree_shows_a_finished_life_beside_its_own_limit(told):
+    """In the backoff the peak is that of the life before, and so is the limit."""
+    train = backing_off(told.world.now_s, tries=(("oom", 2),))
+    told(train, "tree")
+    quota = {"memory_bytes": int(1.5 * GIB)}
+    told.world.life("p/train", 2, started_s=1.0, ended_s=2.0, evidence={"quota": quota})
+    drawn = json.loads(told.world.run("tree", "--json").stdout)
+    assert drawn["pipelines"][0]["children"][0]["quota"] == quota
+
+
 def test_why_says_what_a_person_gave(told):
     """Only while that life lives."""
     once = Adjustments({"memory_bytes": 3 * GIB}, {"BATCH": "64"})
-    given = state.SegmentState(state.Running(told.world.now_s), 4, once=once, once_for=4)
+    given = state.SegmentState(
+        state.Running(told.world.now_s), 4, tries=(("oom", 1),), once=once, once_for=4
+    )
     assert "memory 3.0G and BATCH as asked for" in told(given, "show", "train")
 
 
@@ -151,3 +163,6 @@ def test_finished_pipeline_is_done(told):
     said = told(done, "tree", root=finished)
     assert "its significant children have completed" in said
     assert "gave up" not in said
+    assert part(told.world.run("why", "p").stdout, "What happens next") == [
+        "nothing: it has finished"
+    ]
