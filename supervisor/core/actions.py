@@ -49,10 +49,15 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Adjust:
-    """Hold the living body to its segment's present spec: limits, health checks, stop signal."""
+    """Hold the living body to its segment's present spec: limits, health checks, stop signal.
+
+    Args:
+        adjustments: what this life gets instead of what is declared.
+    """
 
     path: Path
     incarnation: int
+    adjustments: Adjustments | None = None
 
 
 @dataclass(frozen=True, slots=True)

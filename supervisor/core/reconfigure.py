@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from supervisor.core.actions import Action, Adjust, Answer
+from supervisor.core.causes import adjusted, adjustments_of
 from supervisor.core.changes import LIVE_QUOTAS, Change, Effect, compare
 from supervisor.core.couplings import has_had_its_turn, is_due, offer_turn, settle, tell
 from supervisor.core.draft import Draft, Step
@@ -277,11 +278,15 @@ def _take_effect(draft: Draft, old: Tree, changes: Sequence[Change]) -> None:
         if change.effect is Effect.RESTART:
             tell(draft, node, RestartRequested(node.path))
             continue
-        phase = _retimed(node.state.phase, before.spec, node.spec)
+        life = node.state.incarnation
+        given = adjustments_of(node.spec, node.state, life)
+        was = adjusted(before.spec, adjustments_of(before.spec, node.state, life))
+        now = adjusted(node.spec, given)
+        phase = _retimed(node.state.phase, was, now)
         if phase is not node.state.phase:
             draft.put_phase(node, phase)
-        if node.lives and _concerns_its_cell(before.spec, node.spec):
-            draft.actions.append(Adjust(node.path, node.state.incarnation))
+        if node.lives and _concerns_its_cell(was, now):
+            draft.actions.append(Adjust(node.path, life, given))
 
 
 def _retimed(phase: Phase, before: SegmentSpec, now: SegmentSpec) -> Phase:

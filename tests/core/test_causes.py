@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from stage import COMPLETED, CRASH, OOM, STOPPED, Stage, reason_of
+from stage import COMPLETED, CRASH, OOM, STOPPED, Stage, reason_of, spec_of
 
-from supervisor.core.actions import Start
+from supervisor.core.actions import Adjust, Start
 from supervisor.core.causes import adjusted, cause_of, rule_for
 from supervisor.core.events import ExitKind, ExitReason
+from supervisor.core.reconfigure import reconfigure
 from supervisor.core.spec import Adjustments, Body, OnExit, Quota, SegmentSpec
 
 ONE = "p one_for_one max_restarts=1 max_seconds=3600\n  a service {words} backoff=0\n  b service"
@@ -342,6 +343,24 @@ def test_supervisor_is_given_nothing() -> None:
     assert stage.restart("g", given=Adjustments({"memory_bytes": 1})) == []
     assert stage.said == ["answer 1 no not_a_segment: p/g is no segment; name the one you mean"]
     assert stage.phase("a") == "running"
+
+
+def test_live_change_keeps_what_a_life_was_given() -> None:
+    """A new limit is applied with what has grown on top, and what a person gave outweighs it."""
+    stage = Stage(ONE.format(words="memory=100 on_exit=oom/tries:3/memory:x2")).all_up()
+    stage.exits("a", OOM, at=1)
+    stage.ready("a")
+    more = spec_of(ONE.format(words="memory=150 on_exit=oom/tries:3/memory:x2"))
+    made = reconfigure(stage.tree, more, 2.0)
+    assert [one for one in made.actions if isinstance(one, Adjust)] == [
+        Adjust("p/a", 2, Adjustments({"memory_bytes": 300}))
+    ]
+    stage.tree = made.tree
+    stage.restart("a", at=3, given=Adjustments({"memory_bytes": 700}))
+    stage.exits("a", STOPPED, at=3)
+    stage.ready("a")
+    made = reconfigure(stage.tree, stage.spec, 4.0)
+    assert [one for one in made.actions if isinstance(one, Adjust)] == []
 
 
 def test_adjusted_spec_is_the_declared_one_with_the_changes() -> None:
