@@ -37,6 +37,7 @@ class SpecError(SupervisorError):
     """The pipeline file, a policy file or a `--set` is wrong; the user must change it."""
 
     exit_code = EXIT_USAGE
+    code = "invalid_spec"
 
 
 class NoSuchTarget(SupervisorError):
@@ -57,6 +58,50 @@ class NotRunning(SupervisorError):
 
 class Refused(SupervisorError):
     """The daemon understood the request and declined it; nothing was changed."""
+
+    code = "refused"
+
+
+class AnotherPipeline(SpecError):
+    """The spec is that of a pipeline of another name."""
+
+    code = "another_pipeline"
+
+
+class NodeChangedKind(SpecError):
+    """A segment would become a supervisor of the same path, or the other way round."""
+
+    code = "node_changed_kind"
+
+
+class NotATemplate(Refused):
+    """Only what has `replicas` can be scaled."""
+
+    code = "not_a_template"
+
+
+class TooManyChildren(Refused):
+    """More instances were asked for than `max_children` allows."""
+
+    code = "too_many_children"
+
+
+class NoSuchField(Refused):
+    """There is nothing of that name to set."""
+
+    code = "no_such_field"
+
+
+class MemoryInUse(Refused):
+    """A body uses more memory now than the new limit would allow."""
+
+    code = "memory_in_use"
+
+
+class SpecLost(Refused):
+    """The spec that a request speaks of is not there: the daemon was restarted meanwhile."""
+
+    code = "spec_lost"
 
 
 class TimedOut(SupervisorError):

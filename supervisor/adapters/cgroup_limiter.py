@@ -180,6 +180,11 @@ class CgroupEnclosure:
             open_files,
         )
 
+    def adjust(self, spec: SegmentSpec) -> None:
+        """Change memory, cpu and processes; all else was given to the body on its way in."""
+        self._hierarchy.adjust(self.name, spec.quota)
+        self._spec = spec
+
     def breach(self, usage: Usage) -> str | None:
         """Return None: the kernel holds all that this enclosure could look at."""
         del usage

@@ -8,6 +8,7 @@ whom. Read next: `cgroup_place.py` (where we may make groups), `cgroup_limiter.p
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from supervisor.adapters.cgroup_files import (
     remove_folder,
     write,
 )
-from supervisor.core.spec import Criticality, SegmentSpec
+from supervisor.core.spec import Criticality, Quota, SegmentSpec
 from supervisor.runtime.ports import Usage
 
 CPU_PERIOD_US = 100_000
@@ -47,6 +48,9 @@ class Hierarchy(Protocol):
 
     def limit(self, name: str, spec: SegmentSpec) -> None:
         """Write the quotas of a group that was just made."""
+
+    def adjust(self, name: str, quota: Quota) -> None:
+        """Write other quotas of a group in which something lives; OSError if one is refused."""
 
     def usage(self, name: str) -> Usage:
         """Read the counters of a group."""
@@ -97,6 +101,22 @@ class Version1:
             write(cpu / "cpu.cfs_quota_us", _cpu_quota_us(quota.cpu_cores))
         if quota.processes is not None:
             write(self._at("pids", name) / "pids.max", quota.processes)
+
+    def adjust(self, name: str, quota: Quota) -> None:
+        """Write other memory, cpu and pids limits; the larger of memory and swap goes first."""
+        memory, cpu = self._at("memory", name), self._at("cpu", name)
+        limit_bytes = -1 if quota.memory_bytes is None else quota.memory_bytes
+        files = [memory / "memory.limit_in_bytes", memory / "memory.memsw.limit_in_bytes"]
+        if limit_bytes < 0 or limit_bytes > number(files[0]):
+            files.reverse()
+        for file in files:
+            if file.exists():
+                write(file, limit_bytes)
+        write(cpu / "cpu.cfs_period_us", CPU_PERIOD_US)
+        quota_us = -1 if quota.cpu_cores is None else _cpu_quota_us(quota.cpu_cores)
+        write(cpu / "cpu.cfs_quota_us", quota_us)
+        processes = "max" if quota.processes is None else quota.processes
+        write(self._at("pids", name) / "pids.max", processes)
 
     def usage(self, name: str) -> Usage:
         """Read the counters; file cache that the kernel would drop first is no use of memory."""
@@ -174,6 +194,19 @@ class Version2:
             write(folder / "cpu.max", f"{_cpu_quota_us(quota.cpu_cores)} {CPU_PERIOD_US}")
         if quota.processes is not None:
             write(folder / "pids.max", quota.processes)
+
+    def adjust(self, name: str, quota: Quota) -> None:
+        """Write other limits; less memory than is in use is refused, not taken by killing."""
+        folder = self._root / name
+        if quota.memory_bytes is not None:
+            in_use = self.usage(name).memory_bytes or 0
+            if in_use > quota.memory_bytes:
+                raise OSError(errno.EBUSY, f"{in_use} bytes are in use", str(folder / "memory.max"))
+        write(folder / "memory.max", "max" if quota.memory_bytes is None else quota.memory_bytes)
+        cores = quota.cpu_cores
+        quota_us = "max" if cores is None else str(_cpu_quota_us(cores))
+        write(folder / "cpu.max", f"{quota_us} {CPU_PERIOD_US}")
+        write(folder / "pids.max", "max" if quota.processes is None else quota.processes)
 
     def usage(self, name: str) -> Usage:
         """Read the counters; `memory.peak` is there since Linux 5.19."""

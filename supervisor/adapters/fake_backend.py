@@ -153,6 +153,8 @@ class FakeBackend:
         self._begun: dict[Path, int] = {}
         self.orders: list[tuple[str, Path, int]] = []
         """Every order that was given, as (verb, path, incarnation)."""
+        self.adjusted: dict[Path, SegmentSpec] = {}
+        """The spec that a living body was held to last, where it was adjusted."""
 
     def listen(self, receive: Callable[[Notice], None]) -> None:
         """Hear of everything that is new from now on."""
@@ -175,6 +177,11 @@ class FakeBackend:
             self._retell(life)
         else:
             self._cells.begin(order)
+
+    def adjust(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
+        """Remember that a body was held to another spec."""
+        self.orders.append(("adjust", path, incarnation))
+        self.adjusted[path] = spec
 
     def adopt(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
         """Tell all of a life again; without it, its end."""

@@ -133,10 +133,7 @@ class MemoryStore:
     def create(self, rows: Sequence[NodeRow], info: Json, at_s: float) -> None:
         """Begin a new launch: replace all nodes of the pipeline, keep its history."""
         with self._fenced() as pipeline:
-            nodes = {
-                row.path: replace(row, spec=_stored(row.spec), state=_stored(row.state))
-                for row in rows
-            }
+            nodes = _stored_rows(rows)
             pipeline.info = _stored(info)
             self._remember_lives_of_nodes(pipeline)
             pipeline.nodes = nodes
@@ -164,13 +161,20 @@ class MemoryStore:
         """Write one step."""
         with self._fenced() as pipeline:
             # Everything that can fail comes before the first change.
-            unknown = sorted(set(commit.nodes) - set(pipeline.nodes))
+            nodes = commit.nodes if commit.rows is None else {}
+            unknown = sorted(set(nodes) - set(pipeline.nodes))
             if unknown:
                 raise StoreError(f"{', '.join(unknown)} is no node of {self._pipeline}")
-            states = {path: _stored(state) for path, state in commit.nodes.items()}
+            states = {path: _stored(state) for path, state in nodes.items()}
+            rows = None if commit.rows is None else _stored_rows(commit.rows)
+            info = {**pipeline.info, **_stored(commit.info or {})}
             journal = [replace(entry, data=_stored(entry.data)) for entry in commit.journal]
             lives = [_cleaned(life) for life in commit.lives]
 
+            pipeline.info = info
+            if rows is not None:
+                self._remember_lives_of_nodes(pipeline)
+                pipeline.nodes = rows
             for path, state in states.items():
                 pipeline.nodes[path] = replace(pipeline.nodes[path], state=state)
             wall_s = self._wall_s()
@@ -283,6 +287,12 @@ def _forget(table: dict[Life, Any], newest: LifeRecord, keep: int) -> None:
 def _stored(value: Json) -> dict[str, Any]:
     """Return what would come back from a file."""
     return dict(json.loads(to_json(value)))
+
+
+def _stored_rows(rows: Sequence[NodeRow]) -> dict[Path, NodeRow]:
+    return {
+        row.path: replace(row, spec=_stored(row.spec), state=_stored(row.state)) for row in rows
+    }
 
 
 def _cleaned(life: LifeRecord) -> LifeRecord:

@@ -170,6 +170,10 @@ class RlimitEnclosure:
             open_files=family.open_files(),
         )
 
+    def adjust(self, spec: SegmentSpec) -> None:
+        """Measure against other quotas; what a process carries itself it carries to its end."""
+        self._spec = spec
+
     def breach(self, usage: Usage) -> str | None:
         """Return the first of memory and processes that is over its quota."""
         quota = self._spec.quota

@@ -225,7 +225,12 @@ class SqliteStore:
     def save(self, commit: Commit) -> None:
         """Write one step."""
         with self._fenced("save a step", lasting=_outlives_power_loss(commit)) as write:
-            write.save_states(commit.nodes)
+            if commit.rows is None:
+                write.save_states(commit.nodes)
+            else:
+                write.replace_nodes(commit.rows)
+            if commit.info is not None:
+                write.add_info(commit.info)
             write.save_journal(commit.journal, at_s=commit.at_s, wall_s=self._wall_s())
             for life in commit.lives:
                 write.save_life(life)

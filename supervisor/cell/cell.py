@@ -18,7 +18,8 @@ from supervisor.cell.keeper import Keeper
 from supervisor.cell.life import Life
 from supervisor.cell.order import order_from_json
 from supervisor.cell.outbox import Outbox
-from supervisor.core.spec import Path
+from supervisor.core.codec import decode_spec
+from supervisor.core.spec import Path, SegmentSpec
 from supervisor.errors import Refused
 from supervisor.runtime.ports import Json, Limiter
 
@@ -87,6 +88,19 @@ class Cell:
             )
             self._life = life
         self._keeper.post(life.begin)
+
+    def adjust(self, incarnation: int, spec: Json) -> None:
+        """Hold a living body to the quotas and the health checks of another spec.
+
+        Args:
+            incarnation: which life; another one is left as it is.
+            spec: the segment, as `encode_spec` writes it; values of the environment are not used.
+        """
+        life = self._living(incarnation)
+        wanted = decode_spec(spec)
+        assert isinstance(wanted, SegmentSpec), "only segments have cells"
+        if life is not None:
+            self._keeper.post(lambda: life.adjust(wanted))
 
     def stop(self, incarnation: int, signal: str = "SIGTERM") -> None:
         """Send the main process a signal that asks it to go; no kill follows from here."""

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from supervisor.cell.errands import Errand, Errands
 from supervisor.cell.order import order_to_json
-from supervisor.core.codec import decode_event
+from supervisor.core.codec import decode_event, encode_spec
 from supervisor.core.events import Exited, ExitKind, ExitReason, LifeEvent
 from supervisor.core.spec import Path, SegmentSpec
 from supervisor.runtime.ports import Json, Notice, StartOrder
@@ -156,6 +156,10 @@ class Fleet:
     def adopt(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
         """Look for the cell of the path by name and go on watching it."""
         self._order(partial(self._adopt, path, incarnation, spec))
+
+    def adjust(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
+        """Pass the new limits on; a cell that is still to come gets them when it is there."""
+        self._order(partial(self._adjust, path, incarnation, spec))
 
     def stop(self, path: Path, incarnation: int) -> None:
         """Pass the stop signal on."""
@@ -331,6 +335,14 @@ class Fleet:
         problem = answer.exception()
         if problem is not None and not self._actors.is_death(problem):
             self._end(slot, incarnation, {"cell": "refused", "error": _first_line(problem)})
+
+    def _adjust(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
+        slot = self._slot(path)
+        slot.spec = spec
+        if slot.waiting is not None:
+            slot.waiting.append(partial(self._adjust, path, incarnation, spec))
+        elif slot.life == incarnation and slot.cell is not None:
+            self._call(slot.cell, "adjust", incarnation, encode_spec(spec, secrets=False))
 
     def _stop(self, path: Path, incarnation: int) -> None:
         slot = self._slot(path)

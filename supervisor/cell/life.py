@@ -9,6 +9,7 @@ Decides no restart. Read next: `verdict.py` (names the cause), `sampling.py` (wh
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import select
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -30,6 +32,7 @@ from supervisor.cell.spawn import Spawned, spawn
 from supervisor.cell.surroundings import program, variables, watchdog_s
 from supervisor.cell.verdict import Facts, reason, signal_name
 from supervisor.core.events import Exited, ExitKind, ExitReason, Ready, Started, Unresponsive
+from supervisor.core.spec import SegmentSpec
 from supervisor.runtime.mark import Mark
 from supervisor.runtime.ports import Enclosure, Limiter, StartOrder, Usage
 
@@ -38,6 +41,7 @@ LOG_STORM_CHECK_S = 0.02
 OOM_CHECK_S = 0.01
 OOM_CHECKS = 50
 CLEANUP_RETRY_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 class Life:
@@ -163,13 +167,6 @@ class Life:
     def _watch(self) -> None:
         keeper, spec = self._keeper, self.order.spec
         self._sampling = Sampling(spec.quota, self._enclosure)
-        self._prober = Prober(
-            spec.health,
-            dict(spec.body.ports),
-            self._execute_probe,
-            ready=lambda: keeper.post(self._on_ready),
-            unresponsive=lambda detail: keeper.post(lambda: self._on_unresponsive(detail)),
-        )
         keeper.add(self._socket.fileno(), self._on_words)
         keeper.add(self._spawned.report_fd, self._on_report)
         oom_fd = self._enclosure.oom_event_fd()
@@ -178,11 +175,25 @@ class Life:
         keeper.add(self._spawned.pid_fd, self._on_end)
         keeper.alarms.set("log", LOG_CHECK_S, self._check_log)
         keeper.alarms.set("sample", self._sampling.first_s, self._sample)
-        self._prober.start()
+        self._begin_probing()
         if spec.quota.disk_bytes is not None:
             folders = (self.order.scratch, self.order.checkpoint)
             self._disk_watch = DiskWatch(folders, lambda n: keeper.post(lambda: self._on_disk(n)))
             self._disk_watch.start()
+
+    def _begin_probing(self) -> None:
+        keeper, spec = self._keeper, self.order.spec
+        self._prober = Prober(
+            spec.health,
+            dict(spec.body.ports),
+            self._execute_probe,
+            ready=lambda: keeper.post(self._on_ready),
+            unresponsive=lambda detail: keeper.post(lambda: self._on_unresponsive(detail)),
+        )
+        self._prober.start()
+        if self._ready:
+            self._prober.body_is_ready()
+            self._feed_watchdog()
 
     def _execute_probe(self, argv: tuple[str, ...]) -> subprocess.Popen[bytes]:
         spawned = self._spawn(list(argv))
@@ -195,6 +206,28 @@ class Life:
     def _has_ended(self) -> bool:
         """Whether the main process ended, also when that has not been looked at yet."""
         return _readable(self._spawned.pid_fd)
+
+    def adjust(self, wanted: SegmentSpec) -> None:
+        """Hold the body to the quotas and health checks of another spec from now on.
+
+        A limit that the kernel refuses, because more than that is in use, stays as it was; the log
+        of the cell says so, and the next life has the new one.
+        """
+        if self.over or self._has_ended:
+            return
+        spec = replace(self.order.spec, quota=wanted.quota, health=wanted.health)
+        try:
+            self._enclosure.adjust(spec)
+        except OSError as error:
+            _log.warning("%s: the new limits cannot be set: %s", self.order.path, error)
+            spec = replace(spec, quota=self.order.spec.quota)
+        asks_anew = spec.health != self.order.spec.health
+        self.order = replace(self.order, spec=spec)
+        self._sampling.quota = spec.quota
+        if asks_anew:
+            self._prober.stop()
+            self._keeper.alarms.clear("watchdog")
+            self._begin_probing()
 
     def stop(self, name: str) -> None:
         """Ask the main process to go. Its children are its own to ask, as in a container."""

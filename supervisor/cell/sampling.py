@@ -31,7 +31,7 @@ class Sampling:
     """
 
     def __init__(self, quota: Quota, enclosure: Enclosure) -> None:
-        self._quota = quota
+        self.quota = quota
         self._enclosure = enclosure
         held = enclosure.enforcement
         enforcing = any(held.get(name) == "sampled" for name in SAMPLED_BY_ENCLOSURE)
@@ -63,7 +63,7 @@ class Sampling:
     def disk_breached(self, used_bytes: int) -> bool:
         """Take a measurement of the disk; return whether it is over the quota."""
         self._disk_bytes = used_bytes
-        return self._quota.disk_bytes is not None and used_bytes > self._quota.disk_bytes
+        return self.quota.disk_bytes is not None and used_bytes > self.quota.disk_bytes
 
     @property
     def report_is_due(self) -> bool:

@@ -55,6 +55,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "restart": Entry("control", "Give segments a fresh life now; no counter is touched."),
         "stop": Entry("control", "Stop segments; they stay down until you start them."),
         "start": Entry("control", "Start what was stopped, failed or gave up."),
+        "apply": Entry("changing", "Make the running pipeline what its file says."),
+        "set": Entry("changing", "Change single values of one node while it runs."),
     },
     "Set up": {
         "doctor": Entry("doctor", "Check this machine and say what to do."),
@@ -86,7 +88,9 @@ class Psup(click.Group):
         if entry is None:
             return None
         self.called = cmd_name
-        command = getattr(import_module(f"supervisor.cli.{entry.module}"), cmd_name)
+        module = import_module(f"supervisor.cli.{entry.module}")
+        # `set` would hide what Python means by that word.
+        command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         assert isinstance(command, click.Command)
         return command
 

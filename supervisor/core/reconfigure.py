@@ -41,7 +41,7 @@ from supervisor.core.state import (
 )
 from supervisor.core.transitions import TurnCame
 from supervisor.core.tree import Node, Segment, Supervisor, Tree, could_begin, is_below, lets_begin
-from supervisor.errors import SpecError
+from supervisor.errors import AnotherPipeline, NodeChangedKind
 
 _NONE: Mapping[Path, int] = {}
 
@@ -66,7 +66,8 @@ def reconfigure(  # noqa: PLR0913 - keyword only; each is a fact with a name
         request: who waits for an answer; 0 for nobody.
 
     Raises:
-        SpecError: the spec is that of another pipeline, or a segment would become a supervisor.
+        AnotherPipeline: the spec is that of a pipeline of another name.
+        NodeChangedKind: a segment would become a supervisor, or the other way round.
     """
     refuse_strangers(tree.root.path, spec)
     changes = compare(tree.declared, spec, tree.states, live_quotas)
@@ -89,10 +90,10 @@ def refuse_strangers(pipeline: str, spec: SupervisorSpec) -> None:
     """Refuse the spec of another pipeline.
 
     Raises:
-        SpecError: it is.
+        AnotherPipeline: it is.
     """
     if spec.name != pipeline:
-        raise SpecError(
+        raise AnotherPipeline(
             f"this is pipeline {spec.name}, and {pipeline} is what runs",
             hint=f"psup launch starts {spec.name} beside it",
         )
@@ -118,7 +119,7 @@ def standing_spec(old: SupervisorSpec, new: SupervisorSpec) -> SupervisorSpec:
     One that leaves stands behind the sibling that it stood behind before.
 
     Raises:
-        SpecError: a segment would become a supervisor, or the other way round.
+        NodeChangedKind: a segment would become a supervisor, or the other way round.
 
     >>> old = SupervisorSpec("p", (SegmentSpec("a"), SegmentSpec("b"), SegmentSpec("c")))
     >>> new = SupervisorSpec("p", (SegmentSpec("c"), SegmentSpec("a")))
@@ -134,7 +135,7 @@ def standing_spec(old: SupervisorSpec, new: SupervisorSpec) -> SupervisorSpec:
         elif was is None or type(was) is type(child):
             children.append(child)
         else:
-            raise SpecError(
+            raise NodeChangedKind(
                 f"{child.name} below {new.name} is a {_kind(was)} and would become a"
                 f" {_kind(child)}",
                 hint="give the new one another name, or remove the old one first",

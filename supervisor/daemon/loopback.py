@@ -70,16 +70,3 @@ def with_numbers(
         }
         resolved[path] = replace(segment, body=replace(segment.body, ports=numbers))
     return resolved
-
-
-def for_peers(segments: Mapping[Path, SegmentSpec]) -> dict[str, int]:
-    """Return every port as "segment name/port name", as bodies are told of each other's.
-
-    Of two segments of the same name the first in the file is meant: a body that must reach the
-    other one gets its number as a parameter.
-    """
-    peers: dict[str, int] = {}
-    for path, segment in segments.items():
-        for name, port in segment.body.ports.items():
-            peers.setdefault(f"{path.rpartition('/')[2]}/{name}", port)
-    return peers

@@ -16,19 +16,22 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path as FilePath
 from typing import Protocol
 
 from supervisor.adapters.sqlite_store import open_store
 from supervisor.cli.home import Home
-from supervisor.core import restore
+from supervisor.core import Tree, restore
+from supervisor.core.changes import LIVE_QUOTAS
 from supervisor.core.codec import encode_spec
-from supervisor.core.spec import SupervisorSpec
+from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
 from supervisor.core.state import Ending, SupervisorEnded
 from supervisor.daemon import heart
-from supervisor.daemon.loopback import choose, for_peers, port_names, with_numbers
+from supervisor.daemon.blueprints import DaemonBlueprints
+from supervisor.daemon.fingerprint import HomeFingerprint
+from supervisor.daemon.loopback import choose, port_names, with_numbers
 from supervisor.daemon.node import home_scope, make_limiter
 from supervisor.daemon.parcel import Parcel, unseal
 from supervisor.daemon.progress import Progress
@@ -41,7 +44,7 @@ from supervisor.errors import (
 )
 from supervisor.runtime.clock import SteadyClock
 from supervisor.runtime.driver import Driver, Outside, living
-from supervisor.runtime.executor import Executor, Places, segments_of
+from supervisor.runtime.executor import Executor, Places, for_peers, segments_of
 from supervisor.runtime.inbox import Inbox, Knock
 from supervisor.runtime.opening import open_new, reopen
 from supervisor.runtime.ports import Backend, Commit, Json, Limiter, Store
@@ -74,13 +77,14 @@ class Service:
     """One launch of one pipeline, in this process.
 
     Args:
-        parcel: what to run.
+        descriptor: of the parcel, which says what to run.
         progress: who watches the launch.
         join: reaches the cluster.
     """
 
-    def __init__(self, parcel: Parcel, progress: Progress, join: Join) -> None:
-        self._parcel = parcel
+    def __init__(self, descriptor: int, progress: Progress, join: Join) -> None:
+        self._descriptor = descriptor
+        self._parcel = parcel = unseal(descriptor)
         self._progress = progress
         self._join = join
         self._name = parcel.spec.name
@@ -127,14 +131,32 @@ class Service:
         limiter = make_limiter(scope=home_scope(self._parcel.home))
         if self._parcel.options.strict_quotas and not self._begun:
             refuse_unheld(self._parcel, limiter)
-        with Doorbell(self._home.root, self._name, inbox.knock, os.getppid()):
+        if info.get("launch") == self._parcel.launch:
+            self._parcel = unseal(self._descriptor, int(info.get("generation", 0)))
+        blueprints = DaemonBlueprints(
+            self._parcel,
+            self._descriptor,
+            resolve=lambda spec: self._resolved(store, spec),
+            facts=lambda spec: {"tree": fingerprint(spec)},
+        )
+        bell = Doorbell(self._home.root, self._name, inbox.knock, os.getppid(), blueprints.receive)
+        with bell:
             self._progress.doing("reaching Ray")
             cluster = self._join(self._parcel, inbox.lose)
             obey_signals(inbox)  # Ray has put a handler of its own in place of ours
             facts = {**clock.facts(), **cluster.facts, "enforcement_mode": limiter.mode}
             with self._undoing(cluster):
                 executor = self._executor(store, cluster.backend)
-                outside = Outside(store, clock, executor, inbox, self._progress.saved)
+                outside = Outside(
+                    store,
+                    clock,
+                    executor,
+                    inbox,
+                    self._progress.saved,
+                    blueprints=blueprints,
+                    fingerprint=HomeFingerprint(self._home.root),
+                    live_quotas=LIVE_QUOTAS if limiter.mode.startswith("cgroup") else frozenset(),
+                )
                 driver = self._driver(outside, facts)
             driver.run(leave_when_failed=self._parcel.options.foreground)
             return self._leave(store, cluster, driver, clock.now_s())
@@ -147,8 +169,10 @@ class Service:
         """
         if info.get("boot_id") != boot_id() or info.get("tree") != fingerprint(self._parcel.spec):
             return False
-        tree = restore(self._parcel.spec, store.load_states())
-        return bool(living(tree))
+        states = store.load_states()
+        if states.keys() != Tree(self._parcel.spec).nodes.keys():
+            return False  # a change of it was under way
+        return bool(living(restore(self._parcel.spec, states)))
 
     @contextmanager
     def _undoing(self, cluster: Cluster) -> Iterator[None]:
@@ -169,7 +193,7 @@ class Service:
         if self._begun:
             self._progress.doing("taking over running segments")
             outside.store.note({**facts, **self._info(outside.executor)})
-            driver = reopen(spec, outside)
+            driver = reopen(spec, outside, self._parcel.standing)
             _log.info("took over launch %s of %s", self._parcel.launch, self._name)
             return driver
         self._progress.doing("starting segments")
@@ -181,6 +205,7 @@ class Service:
     def _info(self, executor: Executor) -> Json:
         return {
             "launch": self._parcel.launch,
+            "generation": self._parcel.generation,
             "tree": fingerprint(self._parcel.spec),
             "file": self._parcel.file,
             "folder": str(FilePath(self._parcel.file).parent),
@@ -189,8 +214,7 @@ class Service:
         }
 
     def _executor(self, store: Store, backend: Backend) -> Executor:
-        declared = dict(segments_of(self._parcel.spec))
-        segments = with_numbers(declared, self._ports(store, dict(port_names(declared))))
+        segments = self._resolved(store, self._parcel.standing or self._parcel.spec)
         data = self._home.data(self._name)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Executor(
@@ -200,6 +224,10 @@ class Service:
             environment={**self._parcel.environment, "PSUP_PIPELINE_DIR": str(data)},
             service_ports=for_peers(segments),
         )
+
+    def _resolved(self, store: Store, spec: SupervisorSpec) -> Mapping[Path, SegmentSpec]:
+        declared = dict(segments_of(spec))
+        return with_numbers(declared, self._ports(store, dict(port_names(declared))))
 
     def _ports(self, store: Store, declared: Json) -> dict[str, int]:
         """Return a number for every port that asked for one: the same over all restarts."""
@@ -288,7 +316,7 @@ def main(arguments: Sequence[str]) -> int:
     progress = Progress(int(progress_fd))
     from supervisor.daemon.ray_side import join_ray
 
-    return Service(unseal(int(parcel_fd)), progress, join_ray).run()
+    return Service(int(parcel_fd), progress, join_ray).run()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import Self
 from supervisor.runtime.private_files import private_folder
 
 _LONGEST_ADDRESS_BYTES = 100
+_LONGEST_KEY_BYTES = 64
+_HAND_OVER_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +53,22 @@ def ring(home: Path, pipeline: str) -> bool:
     return True
 
 
+def _leave_it(key: str, descriptor: int) -> None:
+    """Take nothing."""
+
+
+def hand_over(home: Path, pipeline: str, key: str, descriptor: int) -> bool:
+    """Give the daemon a memory file under a key; False when nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.settimeout(_HAND_OVER_S)
+        try:
+            bell.connect(os.fsencode(address(home, pipeline)))
+            socket.send_fds(bell, [key.encode()], [descriptor])
+        except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
+            return False
+    return True
+
+
 class Doorbell:
     """Listens in a thread of its own, for rings and for the death of the heart.
 
@@ -58,11 +76,19 @@ class Doorbell:
         home, pipeline: whose bell it is; an abandoned socket of a dead daemon is replaced.
         on_ring: called for every ring, from the thread.
         heart_pid: the parent that restarts the daemon; its death is logged, nothing ends.
+        on_delivery: called from the thread with the key and the descriptor of what was handed
+            over; the descriptor is closed afterwards.
     """
 
     def __init__(
-        self, home: Path, pipeline: str, on_ring: Callable[[], None], heart_pid: int | None = None
+        self,
+        home: Path,
+        pipeline: str,
+        on_ring: Callable[[], None],
+        heart_pid: int | None = None,
+        on_delivery: Callable[[str, int], None] = _leave_it,
     ) -> None:
+        self._on_delivery = on_delivery
         self._address = address(home, pipeline)
         private_folder(self._address.parent)
         self._address.unlink(missing_ok=True)
@@ -106,10 +132,17 @@ class Doorbell:
                 self._on_ring()
 
     def _swallow(self) -> None:
-        """Take all rings that are there: they mean no more than one."""
+        """Take all rings that are there: they mean no more than one. Take what came with them."""
         try:
             while True:
-                self._socket.recv(16)
+                key, descriptors, _, _ = socket.recv_fds(self._socket, _LONGEST_KEY_BYTES, 1)
+                for descriptor in descriptors:
+                    try:
+                        self._on_delivery(key.decode(errors="replace"), descriptor)
+                    except (OSError, ValueError) as error:
+                        _log.warning("what came under %r cannot be read: %s", key, error)
+                    finally:
+                        os.close(descriptor)
         except BlockingIOError:
             return
 

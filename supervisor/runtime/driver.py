@@ -14,10 +14,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Any
 
-from supervisor.core import Step, Tree, next_deadline, rollback, step
+from supervisor.core import Step, Tree, next_deadline, reconfigure, rollback, step
 from supervisor.core.actions import Action, Answer, Halt, Kill, Report, ReportCode, Start
+from supervisor.core.changes import LIVE_QUOTAS, Change, Effect, compare
 from supervisor.core.codec import decode_adjustments, encode_state
 from supervisor.core.events import (
     DrainRequested,
@@ -29,22 +32,41 @@ from supervisor.core.events import (
     StopRequested,
     Tick,
 )
-from supervisor.core.spec import Path
+from supervisor.core.reconfigure import refuse_strangers
+from supervisor.core.spec import Path, SupervisorSpec
 from supervisor.core.state import Ending, SupervisorEnded, SupervisorState
 from supervisor.core.tree import Segment
-from supervisor.errors import BackendUnavailable, LostOwnership, StoreError
-from supervisor.runtime.executor import Executor
+from supervisor.errors import (
+    BackendUnavailable,
+    LostOwnership,
+    MemoryInUse,
+    Refused,
+    SpecError,
+    StoreError,
+)
+from supervisor.runtime.executor import Executor, segments_of
 from supervisor.runtime.inbox import Inbox, Knock, Lost, News
 from supervisor.runtime.ports import (
+    Blueprints,
     Clock,
     Commit,
     JournalEntry,
+    Json,
     LifeRecord,
     Notice,
     PendingRequest,
     Store,
 )
-from supervisor.runtime.recording import journal_action, journal_event, life_begun, life_told
+from supervisor.runtime.recording import (
+    Fingerprint,
+    journal_action,
+    journal_changes,
+    journal_event,
+    life_begun,
+    life_told,
+    no_fingerprint,
+    node_rows,
+)
 
 LOOK_EVERY_S = 1.0
 """How long a request waits when the ring of its bell was lost."""
@@ -72,6 +94,9 @@ class Outside:
         inbox: where the backend's notices and the bell's rings arrive.
         on_saved: called after every save, to show progress; must not block.
         pause: waits between attempts to save; another one only in tests.
+        blueprints: where changed specs come from and go to; without, no change is understood.
+        fingerprint: see `recording.Fingerprint`.
+        live_quotas: fields of `Quota` that this node can change while a body lives.
     """
 
     store: Store
@@ -80,6 +105,9 @@ class Outside:
     inbox: Inbox
     on_saved: Callable[[], None] = _nothing
     pause: Callable[[float], None] = time.sleep
+    blueprints: Blueprints | None = None
+    fingerprint: Fingerprint = no_fingerprint
+    live_quotas: AbstractSet[str] = LIVE_QUOTAS
 
 
 @dataclass(slots=True)
@@ -92,6 +120,11 @@ class _Turn:
     journal: list[JournalEntry] = field(default_factory=list)
     lives: list[LifeRecord] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
+    info: dict[str, Any] = field(default_factory=dict)
+    reshaped: bool = False
+    """The tree is another one than when the turn began."""
+    executor: Executor | None = None
+    """What carried out orders before the spec was changed."""
 
     def order(self, actions: Iterable[Action], executor: Executor) -> None:
         """Record what the core ordered."""
@@ -126,6 +159,9 @@ class Driver:
         self._inbox = outside.inbox
         self._on_saved = outside.on_saved
         self._pause = outside.pause
+        self._changes = outside.blueprints
+        self._fingerprint = outside.fingerprint
+        self._live_quotas = outside.live_quotas
         self._news: list[News] = []
         self._pipeline_state = ""
         self._looked_s = float("-inf")
@@ -240,11 +276,70 @@ class Driver:
 
     def _step(self, turn: _Turn, event: Event) -> Step:
         taken = step(self.tree, event, turn.at_s)
+        turn.journal.append(journal_event(event))
+        self._take(turn, taken)
+        return taken
+
+    def _take(self, turn: _Turn, taken: Step) -> None:
         turn.steps.append(taken)
         turn.changed.update(dict.fromkeys(taken.changed))
-        turn.journal.append(journal_event(event))
+        turn.reshaped |= taken.previous is not None
+        self.tree = taken.tree
         turn.order(taken.actions, self._executor)
-        return taken
+
+    def _hear_change(self, turn: _Turn, request: PendingRequest, blueprints: Blueprints) -> None:
+        """Change the spec as a person asks, or refuse and change nothing."""
+        try:
+            spec = blueprints.wanted(request, self.tree.declared)
+            refuse_strangers(self.tree.root.path, spec)
+            changes = compare(self.tree.declared, spec, self.tree.states, self._live_quotas)
+            self._refuse_less_than_used(changes)
+            taken = reconfigure(
+                self.tree,
+                spec,
+                turn.at_s,
+                incarnations=self._numbers_of_newcomers(spec),
+                live_quotas=self._live_quotas,
+                request=request.id,
+            )
+            standing = taken.tree.root.spec
+            segments = blueprints.segments(standing)
+        except (SpecError, Refused) as error:
+            answer = Answer(request.id, ok=False, code=error.code, text=error.message)
+            turn.order([answer], self._executor)
+            return
+        turn.info.update(blueprints.keep(spec, standing))
+        turn.journal.append(journal_changes(request.path, changes))
+        turn.executor = turn.executor or self._executor
+        self._executor = self._executor.with_segments(segments)
+        self._take(turn, taken)
+
+    def _numbers_of_newcomers(self, spec: SupervisorSpec) -> dict[Path, int]:
+        """Return the highest number ever used for every segment that is not in the tree yet."""
+        return {
+            path: self._store.last_incarnation(path)
+            for path, _ in segments_of(spec)
+            if path not in self.tree.nodes
+        }
+
+    def _refuse_less_than_used(self, changes: Sequence[Change]) -> None:
+        """Refuse to take away memory that a body uses now: the kernel would end it."""
+        for change in changes:
+            node = self.tree.nodes.get(change.path)
+            if not isinstance(node, Segment) or not node.lives:
+                continue
+            limits = [
+                one.new
+                for one in change.fields
+                if one.name == "quota.memory_bytes" and one.effect is Effect.LIVE
+            ]
+            used = self._inbox.newest_sample(change.path, node.state.incarnation)
+            in_use = 0 if used is None else used.memory_bytes or 0
+            if any(limit is not None and limit < in_use for limit in limits):
+                raise MemoryInUse(
+                    f"{change.path} uses {in_use / 2**20:.0f} MiB of memory now, more than the"
+                    f" {limits[0] / 2**20:.0f} MiB that it would be left; ask for more"
+                )
 
     def _hear_notice(self, turn: _Turn, notice: Notice) -> None:
         event = notice.event
@@ -255,7 +350,8 @@ class Driver:
             return  # what is known of a past life is not overwritten by a late echo of it
         if isinstance(event, Ready) and notice.path not in taken.changed:
             return  # adoption says it again; the first time counts
-        state = self.tree.states[notice.path]
+        # A node that has just left the tree is still in the one before.
+        state = (taken.previous or taken.tree).states[notice.path]
         last_exit = state.last_exit if isinstance(event, Exited) else None
         told = life_told(notice, turn.at_s, last_exit)
         if told is not None:
@@ -272,6 +368,8 @@ class Driver:
                 self._step(turn, RestartRequested(request.path, request.id, given))
             case "down":
                 self._step(turn, DrainRequested(request.id))
+            case "apply" | "set" | "scale" if self._changes is not None:
+                self._hear_change(turn, request, self._changes)
             case unknown:
                 text = f"this daemon does not know how to {unknown!r}"
                 turn.order(
@@ -285,7 +383,9 @@ class Driver:
         state = pipeline_state(self.tree.root.state)
         commit = Commit(
             at_s=turn.at_s,
-            nodes={path: encode_state(self.tree.states[path]) for path in turn.changed},
+            nodes={} if turn.reshaped else self._changed_states(turn),
+            rows=list(node_rows(self.tree, self._fingerprint)) if turn.reshaped else None,
+            info=turn.info or None,
             journal=turn.journal,
             lives=turn.lives,
             answers=[action for action in turn.actions if isinstance(action, Answer)],
@@ -295,9 +395,13 @@ class Driver:
             self._store.save(commit)
         except StoreError:
             for taken in reversed(turn.steps):
-                rollback(self.tree, taken)
+                self.tree = rollback(self.tree, taken)
+            self._executor = turn.executor or self._executor
             raise
         self._pipeline_state = state
+
+    def _changed_states(self, turn: _Turn) -> dict[Path, Json]:
+        return {path: encode_state(self.tree.states[path]) for path in turn.changed}
 
     def _act(self, actions: Sequence[Action]) -> None:
         for failure in self._executor.execute(actions):

@@ -10,10 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from supervisor.core.actions import Action, Adopt, Answer, Halt, Kill, Release, Report, Start, Stop
+from supervisor.core.actions import (
+    Action,
+    Adjust,
+    Adopt,
+    Answer,
+    Halt,
+    Kill,
+    Release,
+    Report,
+    Start,
+    Stop,
+)
 from supervisor.core.causes import adjusted
 from supervisor.core.events import Exited, ExitKind, ExitReason, LifeEvent
 from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
@@ -37,6 +48,19 @@ def segments_of(spec: SupervisorSpec) -> Iterator[tuple[Path, SegmentSpec]]:
             yield path, node
         else:
             todo.extend((f"{path}/{child.name}", child) for child in reversed(node.children))
+
+
+def for_peers(segments: Mapping[Path, SegmentSpec]) -> dict[str, int]:
+    """Return every port as "segment name/port name", as bodies are told of each other's.
+
+    Of two segments of the same name the first in the file is meant: a body that must reach the
+    other one gets its number as a parameter.
+    """
+    peers: dict[str, int] = {}
+    for path, segment in segments.items():
+        for name, port in segment.body.ports.items():
+            peers.setdefault(f"{path.rpartition('/')[2]}/{name}", port)
+    return peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,10 @@ class Executor:
                     failures.append(Exited(action.path, action.incarnation, reason))
         return failures
 
+    def with_segments(self, segments: Mapping[Path, SegmentSpec]) -> Executor:
+        """Return an executor for another spec of the same pipeline."""
+        return replace(self, segments=segments, service_ports=for_peers(segments))
+
     def prepare(self) -> None:
         """Tell the backend what will be started soon."""
         self.backend.prepare(list(self.segments.items()))
@@ -113,6 +141,8 @@ class Executor:
                 self.backend.start(self._order(action))
             case Adopt(path, incarnation):
                 self.backend.adopt(path, incarnation, self.segments[path])
+            case Adjust(path, incarnation, given):
+                self.backend.adjust(path, incarnation, adjusted(self.segments[path], given))
             case Stop(path, incarnation):
                 self.backend.stop(path, incarnation)
             case Kill(path, incarnation):

@@ -12,6 +12,7 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 
 from supervisor.core.events import DrainRequested, LifeEvent
+from supervisor.core.spec import Path
 from supervisor.runtime.ports import Clock, Notice, Sample
 from supervisor.runtime.recording import sample
 
@@ -53,11 +54,14 @@ class Inbox:
         self._queue: SimpleQueue[News] = SimpleQueue()
         self._first: list[News] = []
         self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._newest: dict[Path, Sample] = {}
 
     def receive(self, notice: Notice) -> None:
         """Take a backend's notice; the receiver for `Backend.listen`."""
         if notice.event is None and not notice.token:
-            self._samples.append(sample(notice, self._clock.now_s()))
+            measured = sample(notice, self._clock.now_s())
+            self._samples.append(measured)
+            self._newest[notice.path] = measured
         else:
             self._queue.put(notice)
 
@@ -98,6 +102,11 @@ class Inbox:
     def is_empty(self) -> bool:
         """Tell whether there is no news at this moment."""
         return not self._first and self._queue.empty()
+
+    def newest_sample(self, path: Path, incarnation: int) -> Sample | None:
+        """Return the newest measurement of that life, None if there is none yet."""
+        measured = self._newest.get(path)
+        return measured if measured is not None and measured.incarnation == incarnation else None
 
     def take_samples(self) -> list[Sample]:
         """Return all measurements that have arrived."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from supervisor.core.actions import Answer
 from supervisor.core.events import ExitReason, LifeEvent
-from supervisor.core.spec import Path, SegmentSpec
+from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
 from supervisor.runtime.clock import Moment
 
 Json = Mapping[str, Any]
@@ -100,6 +100,12 @@ class Backend(Protocol):
         living body of another incarnation of that path is killed.
         """
 
+    def adjust(self, path: Path, incarnation: int, spec: SegmentSpec) -> None:
+        """Hold a living body to another spec: quotas that the kernel can change, health, signal.
+
+        Nothing is told of it: a limit that cannot be changed now holds from the next life on.
+        """
+
     def stop(self, path: Path, incarnation: int) -> None:
         """Send the stop signal of the spec; no kill follows from here (the core orders it)."""
 
@@ -179,10 +185,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """All that one step changes; written in one transaction or not at all."""
+    """All that one step changes; written in one transaction or not at all.
+
+    Args:
+        nodes: the new states of nodes that are there.
+        rows: every node, when the tree has become another one; then `nodes` is not looked at.
+        info: facts to be merged into the pipeline's info.
+    """
 
     at_s: float
     nodes: Mapping[Path, Json] = field(default_factory=dict)
+    rows: Sequence[NodeRow] | None = None
+    info: Json | None = None
     journal: Sequence[JournalEntry] = ()
     lives: Sequence[LifeRecord] = ()
     answers: Sequence[Answer] = ()
@@ -228,6 +242,31 @@ class Owner:
     boot_id: str
     token: str
     parent_pid: int
+
+
+class Blueprints(Protocol):
+    """Where specs lie that hold secrets, and so must never touch the store."""
+
+    def wanted(self, request: PendingRequest, declared: SupervisorSpec) -> SupervisorSpec:
+        """Return the spec that a request asks for, given the present one.
+
+        Raises:
+            SupervisorError: what was asked for cannot be, or is not there any more.
+        """
+
+    def segments(self, standing: SupervisorSpec) -> Mapping[Path, SegmentSpec]:
+        """Return every segment with its ports resolved to numbers; the same ones every time."""
+
+    def keep(self, declared: SupervisorSpec, standing: SupervisorSpec) -> Json:
+        """Lay specs where the next daemon finds them.
+
+        Args:
+            declared: what the tree shall be.
+            standing: that, with the nodes that leave still in it.
+
+        Returns:
+            Facts for the pipeline's info; once they are saved, these specs are the ones.
+        """
 
 
 class Store(Protocol):
@@ -343,6 +382,9 @@ class Enclosure(Protocol):
 
     def usage(self, body_pid: int) -> Usage:
         """Measure the whole tree of the body, children that left its session included."""
+
+    def adjust(self, spec: SegmentSpec) -> None:
+        """Change the limits of this life that can be changed while it lives; OSError if refused."""
 
     def breach(self, usage: Usage) -> str | None:
         """Return the name of the first sampled quota that this usage is over, or None."""

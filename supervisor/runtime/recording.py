@@ -6,12 +6,56 @@ Read next: `driver.py` (who saves these), `ports.Commit` (what they become part 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from supervisor.core.actions import Action, Report, Start
-from supervisor.core.codec import encode_action, encode_event
+from supervisor.core.changes import Change
+from supervisor.core.codec import encode_action, encode_event, encode_spec, encode_state
 from supervisor.core.events import Event, Exited, ExitReason, Ready, Started
-from supervisor.runtime.ports import JournalEntry, LifeRecord, Notice, Sample
+from supervisor.core.spec import Path
+from supervisor.core.tree import Segment, Tree
+from supervisor.runtime.ports import JournalEntry, LifeRecord, NodeRow, Notice, Sample
+
+Fingerprint = Callable[[Path, str, str], str]
+"""Path, name and value of an environment variable -> what tells a changed value from the same."""
+
+
+def no_fingerprint(path: Path, name: str, value: str) -> str:
+    """Tell nothing of a value: then no change of it can be seen."""
+    del path, name, value
+    return ""
+
+
+def node_rows(tree: Tree, fingerprint: Fingerprint) -> Iterator[NodeRow]:
+    """Yield every node as `show` may print it: parents first, no values of the environment."""
+    for node in tree.nodes.values():
+        if isinstance(node, Segment):
+            kind, shown = node.spec.kind.value, encode_spec(node.spec, secrets=False)
+            shown["env_fingerprints"] = {
+                name: fingerprint(node.path, name, value)
+                for name, value in node.spec.body.env.items()
+            }
+        else:
+            kind, shown = "supervisor", encode_spec(replace(node.spec, children=()), secrets=False)
+            del shown["children"]  # they have rows of their own
+        parent = node.parent.path if node.parent is not None else ""
+        yield NodeRow(node.path, parent, kind, node.position, shown, encode_state(node.state))
+
+
+def journal_changes(path: Path, changes: Sequence[Change]) -> JournalEntry:
+    """Return the line that tells of a changed spec; values of the environment are never in it."""
+    told = [
+        {
+            "path": change.path,
+            "sign": change.sign,
+            "effect": change.effect.value,
+            "fields": [field.name for field in change.fields],
+        }
+        for change in changes
+    ]
+    return JournalEntry("event", "SpecChanged", path, {"changes": told})
 
 
 def journal_event(event: Event) -> JournalEntry:

@@ -11,12 +11,12 @@ from supervisor.daemon.loopback import (
     FIRST_PORT,
     PORTS,
     choose,
-    for_peers,
     is_free,
     port_names,
     with_numbers,
 )
 from supervisor.errors import SupervisorError
+from supervisor.runtime.executor import for_peers
 
 
 def serve(**ports: int) -> SegmentSpec:

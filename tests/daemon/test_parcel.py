@@ -1,4 +1,4 @@
-"""The parcel: everything arrives, nobody can change it, and nothing of it touches a disk."""
+"""The parcel: everything arrives, nothing is lost from it, and nothing of it touches a disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pytest
 
 from supervisor.core.spec import Body, SegmentSpec, SupervisorSpec
-from supervisor.daemon.parcel import Options, Parcel, seal, unseal
+from supervisor.daemon.parcel import Options, Parcel, add, seal, unseal
 
 
 @pytest.fixture
@@ -35,14 +35,37 @@ def test_a_parcel_arrives_as_it_was_sealed_for_every_reader(parcel):
         os.close(descriptor)
 
 
-def test_a_sealed_parcel_cannot_be_written_or_cut(parcel):
-    """Whoever holds the descriptor can read it, and no more."""
+def test_a_sealed_parcel_cannot_be_cut(parcel):
+    """What was launched stays readable for every later life of the daemon."""
     descriptor = seal(parcel)
     try:
         with pytest.raises(PermissionError):
-            os.pwrite(descriptor, b"x", 0)
-        with pytest.raises(PermissionError):
             os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_changed_spec_is_put_behind_the_one_that_was_launched(parcel):
+    """The store's number chooses; a generation that was never saved changes nothing."""
+    changed = SupervisorSpec("p", (SegmentSpec("b"),))
+    standing = SupervisorSpec("p", (*parcel.spec.children, SegmentSpec("b")))
+    descriptor = seal(parcel)
+    try:
+        add(descriptor, parcel, changed, standing, 1)
+        assert unseal(descriptor) == parcel
+        later = unseal(descriptor, 1)
+        assert (later.spec, later.standing, later.generation) == (changed, standing, 1)
+        assert later.environment == parcel.environment
+    finally:
+        os.close(descriptor)
+
+
+def test_a_half_written_generation_is_passed_over(parcel):
+    """A daemon that was killed while it wrote leaves the parcel as useful as before."""
+    descriptor = seal(parcel)
+    try:
+        os.pwrite(descriptor, b'9000\n{"launch": "l', os.fstat(descriptor).st_size)
+        assert unseal(descriptor) == parcel
     finally:
         os.close(descriptor)
 

@@ -20,7 +20,7 @@ from supervisor.cli.asking import ask
 from supervisor.cli.store_reader import StoreReader
 from supervisor.core.spec import Body, Kind, Quota, SegmentSpec, Shutdown, SupervisorSpec
 from supervisor.daemon import heart
-from supervisor.daemon.parcel import Options, Parcel
+from supervisor.daemon.parcel import Options, Parcel, seal
 from supervisor.daemon.progress import Progress
 from supervisor.daemon.service import Service
 from supervisor.errors import BackendUnavailable
@@ -77,7 +77,7 @@ class Home:
     def live(self, parcel: Parcel | None = None) -> int:
         """Run one life of the daemon to its end; return its exit code."""
         reading, writing = os.pipe()
-        code = Service(parcel or self.parcel, Progress(writing), self.cluster.join).run()
+        code = Service(seal(parcel or self.parcel), Progress(writing), self.cluster.join).run()
         os.close(writing)
         with os.fdopen(reading) as lines:
             self.told = [json.loads(line) for line in lines if line.strip()]

@@ -8,18 +8,21 @@ a new driver over what is left. Nothing here sleeps; time moves when a test says
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from supervisor.adapters.fake_backend import Behaviour, FakeBackend, FakeCells, FakeLife, stays
 from supervisor.adapters.memory_store import MemoryDatabase, MemoryStore
+from supervisor.core.actions import Answer
 from supervisor.core.events import ExitKind, ExitReason
-from supervisor.core.spec import Path, SupervisorSpec
+from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
+from supervisor.errors import SpecLost
 from supervisor.runtime.clock import ManualClock
 from supervisor.runtime.driver import Driver, Outside
 from supervisor.runtime.executor import Executor, Places, segments_of
 from supervisor.runtime.inbox import Inbox
 from supervisor.runtime.opening import open_new, reopen
-from supervisor.runtime.ports import Owner, StartOrder
+from supervisor.runtime.ports import Owner, PendingRequest, StartOrder
 
 KILLED = ExitReason(ExitKind.SIGNAL, "SIGKILL")
 COMPLETED = ExitReason(ExitKind.COMPLETED)
@@ -83,6 +86,43 @@ class Backend(FakeBackend):
         super().saved(path, token)
 
 
+class Drawer:
+    """`ports.Blueprints` in memory; what is kept outlives the driver.
+
+    Args:
+        spec: what was launched.
+    """
+
+    def __init__(self, spec: SupervisorSpec) -> None:
+        self.kept = {0: (spec, spec)}
+        self._put: dict[str, SupervisorSpec] = {}
+
+    def put(self, spec: SupervisorSpec) -> str:
+        """Lay down what a person wants; return the key for the request."""
+        key = f"key {len(self._put)}"
+        self._put[key] = spec
+        return key
+
+    def wanted(self, request: PendingRequest, declared: SupervisorSpec) -> SupervisorSpec:
+        del declared
+        if request.args.get("parcel") not in self._put:
+            raise SpecLost("it is not here")
+        return self._put[request.args["parcel"]]
+
+    def segments(self, standing: SupervisorSpec) -> dict[Path, SegmentSpec]:
+        return segments_by_path(standing)
+
+    def keep(self, declared: SupervisorSpec, standing: SupervisorSpec) -> dict[str, Any]:
+        generation = len(self.kept)
+        self.kept[generation] = (declared, standing)
+        return {"generation": generation}
+
+
+def segments_by_path(spec: SupervisorSpec) -> dict[Path, SegmentSpec]:
+    """Return every segment of a tree."""
+    return dict(segments_of(spec))
+
+
 class Crashing:
     """A port whose calls are counted, and one of which ends the daemon."""
 
@@ -123,6 +163,7 @@ class World:
         self.pauses: list[float] = []
         self.saves_shown = 0
         self._lives_of_daemon = 0
+        self.drawer = Drawer(spec)
 
     @property
     def contents(self) -> Any:
@@ -146,10 +187,15 @@ class World:
             inbox=self.inbox,
             on_saved=self._show,
             pause=self._pause,
+            blueprints=self.drawer,
+            fingerprint=lambda path, name, value: f"{name} has {len(value)} letters",
         )
         self.store = store
-        if store.load_info().get("launch") == "this":
-            self.driver = reopen(self.spec, outside)
+        info = store.load_info()
+        if info.get("launch") == "this":
+            declared, standing = self.drawer.kept[info.get("generation", 0)]
+            outside = replace(outside, executor=executor.with_segments(segments_by_path(standing)))
+            self.driver = reopen(declared, outside, standing)
         else:
             self.driver = open_new(self.spec, {"launch": "this"}, outside)
         return self.driver
@@ -179,6 +225,13 @@ class World:
         """Let time pass, and let everything that becomes due happen."""
         self.clock.advance(seconds)
         self.settle()
+
+    def change(self, spec: SupervisorSpec) -> Answer:
+        """Apply another spec as a person does, settle, and return the answer."""
+        request = self.database.ask("apply", self.spec.name, {"parcel": self.drawer.put(spec)})
+        self.settle()
+        answer: Answer = self.contents.answers[request]
+        return answer
 
     def ask(self, verb: str, path: Path) -> int:
         """Ask as a person does, and settle."""
