@@ -196,6 +196,15 @@ def test_healthy_run_of_a_service_forgets_its_causes() -> None:
     assert stage.segment("a").tries == ()
 
 
+def test_healthy_run_of_a_service_ends_every_row() -> None:
+    """A service that runs out of memory once a month is given more for one month only (12.5)."""
+    stage = Stage(ONE.format(words=f"{GROWING} reset_after=60")).all_up()
+    for at in (1, 100, 200, 300, 400):
+        stage.exits("a", OOM, at=at)
+        assert given(stage) == Adjustments({"memory_bytes": 200}, {"BATCH": "32"})
+        stage.ready("a")
+
+
 def test_task_that_ends_as_before_was_not_healthy() -> None:
     """Hours of training that end out of memory again have overcome nothing (12.5)."""
     stage = Stage(ONE.format(words=GROWING).replace("a service", "a task")).all_up()
@@ -278,6 +287,28 @@ def test_two_causes_that_grow_the_same() -> None:
     stage.hangs("a", at=2)
     stage.exits("a", STOPPED, at=2)
     assert given(stage) == Adjustments({"memory_bytes": 500})
+
+
+def test_cap_takes_nothing_back() -> None:
+    """What one cause has grown beyond another one's cap stays as it is (12.4)."""
+    words = "memory=100 on_exit=oom/tries:9/memory:x9;hang/tries:9/memory:x2<=500"
+    stage = Stage(ONE.format(words=words)).all_up()
+    stage.exits("a", OOM, at=1)
+    stage.ready("a")
+    stage.hangs("a", at=2)
+    stage.exits("a", STOPPED, at=2)
+    assert given(stage) == Adjustments({"memory_bytes": 900})
+
+
+def test_two_causes_that_halve_the_same() -> None:
+    """The second halves what the first has halved (12.4)."""
+    words = "env=BATCH:64 on_exit=oom/tries:9/BATCH:half;hang/tries:9/BATCH:half"
+    stage = Stage(ONE.format(words=words)).all_up()
+    stage.exits("a", OOM, at=1)
+    stage.ready("a")
+    stage.hangs("a", at=2)
+    stage.exits("a", STOPPED, at=2)
+    assert env_of(stage) == {"BATCH": "16"}
 
 
 # ------------------------------------------------------------------------------ for one attempt

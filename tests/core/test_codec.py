@@ -260,3 +260,18 @@ def test_secrets_stay_at_home() -> None:
     assert '"TOKEN": null' in shown
     assert "hunter2" in json.dumps(encode_spec(FULL_TREE))
     assert "hunter2" not in repr(FULL_TREE)
+
+
+def test_variables_of_one_life_are_not_repeated() -> None:
+    """What a person typed is in the event; an order tells names only, as everything stored."""
+    order = encode_action(actions.Start("p/a", 2, 1, None, ONCE))
+    assert order["adjustments"] == {"quota": {"memory_bytes": 2**31}, "env": {"BATCH": None}}
+    event = encode_event(events.RestartRequested("p/a", 5, ONCE))
+    assert event["adjustments"]["env"] == {"BATCH": "64"}
+
+
+def test_rules_without_secrets() -> None:
+    """Halving is no secret; a text may be one."""
+    spec = SegmentSpec("a", on_exit=(OnExit("oom", env={"BATCH": "half", "TOKEN": "hunter2"}),))
+    (rule,) = encode_spec(spec, secrets=False)["on_exit"]
+    assert rule["env"] == {"BATCH": "half", "TOKEN": None}

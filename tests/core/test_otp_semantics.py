@@ -438,6 +438,31 @@ def test_significant_that_waits_is_active(mode: str) -> None:
         assert stage.phase("g") == "supervisor_ended completed"
 
 
+def test_significant_that_had_no_turn_is_active() -> None:
+    """Who is still to start counts, however early another one has finished (11.3)."""
+    stage = Stage(
+        "p one_for_one\n  g one_for_one temporary auto_shutdown=all_significant\n"
+        "    a significant\n    slow service\n    b significant\n"
+    )
+    stage.ready("a")
+    stage.exits("a", COMPLETED, at=1)
+    assert stage.phase("g") == "bringing_up at 1"
+
+
+@pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
+def test_significant_that_ends_while_its_group_is_stopped(mode: str) -> None:
+    """It would have been stopped anyway: absorbed, and it runs again with its group (11.2)."""
+    stage = Stage(
+        f"p one_for_one\n  g one_for_all temporary auto_shutdown={mode}\n"
+        f"    c service {AT_ONCE}\n    a significant\n    b service\n"
+    ).all_up(at=0)
+    assert stage.exits("c", CRASH, at=1) == ["stop p/g/b#1"]
+    stage.exits("a", COMPLETED, at=1)
+    stage.exits("b", STOPPED, at=1)
+    stage.all_up()
+    assert lives(stage) == {"c": 2, "a": 2, "b": 2}
+
+
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
 @pytest.mark.parametrize("mode", ["any_significant", "all_significant"])
 def test_significant_bystander(mode: str, strategy: str) -> None:
