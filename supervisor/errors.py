@@ -74,18 +74,6 @@ class NodeChangedKind(SpecError):
     code = "node_changed_kind"
 
 
-class NotATemplate(Refused):
-    """Only what has `replicas` can be scaled."""
-
-    code = "not_a_template"
-
-
-class TooManyChildren(Refused):
-    """More instances were asked for than `max_children` allows."""
-
-    code = "too_many_children"
-
-
 class NoSuchField(Refused):
     """There is nothing of that name to set."""
 

@@ -30,6 +30,9 @@ _EFFECTS: Mapping[Effect, str] = {
 }
 
 
+SCHEMA_VERSION = 1
+
+
 class Difference(NamedTuple):
     """What a change would do.
 
@@ -47,6 +50,7 @@ class Difference(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """The JSON form; see docs/json.md."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "pipeline": self.pipeline,
             "state": self.state or None,
             "changes": [

@@ -67,6 +67,13 @@ def _life(words: str) -> Callable[[Json], str]:
     return lambda data: words.format(**data)
 
 
+def _spec_changed(data: Json) -> str:
+    changes = data["changes"]
+    if not changes:
+        return "asked to apply what runs already"
+    return one_line(f"spec changed: {', '.join(one['sign'] + one['path'] for one in changes)}")
+
+
 _WORDS: Mapping[str, Callable[[Json], str]] = {
     "Exited": _exited,
     "Started": _life("life {incarnation} has pid {pid}"),
@@ -76,9 +83,11 @@ _WORDS: Mapping[str, Callable[[Json], str]] = {
     "StopRequested": lambda _: "asked to stop",
     "RestartRequested": lambda _: "asked to restart",
     "DrainRequested": lambda _: "asked to go down",
+    "SpecChanged": _spec_changed,
     "Tick": lambda _: "time passed",
     "Start": _life("start life {incarnation}, attempt {attempt}"),
     "Adopt": _life("adopt life {incarnation}"),
+    "Adjust": _life("hold life {incarnation} to the new spec"),
     "Stop": _life("stop life {incarnation}"),
     "Kill": _life("kill life {incarnation}"),
     "Release": lambda _: "give its cell back",

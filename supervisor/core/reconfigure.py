@@ -3,7 +3,7 @@
 `compare` says what is different and what each difference does; here it is done. The tree is not
 changed in place: a new one is made, every node that stays brings its state along, and the step
 says which tree it came from, so that one that could not be saved never was. A person's stops stay,
-and so does the history of restarts, as in OTP's `code_change` (docs/semantics.md, "Live change").
+and so does the history of restarts, as in OTP's `code_change` (docs/semantics.md, section 14).
 
 While a change is under way the tree holds more than the spec: nodes that leave are stopped one
 after the other, the last in start order first, and new nodes start one after the other, in order.
