@@ -301,7 +301,8 @@ class _Stage:
                     if not self._is_deaf(path):
                         self._later(0.0, Exited(path, incarnation, _STOPPED))
                 case Kill(path, incarnation):
-                    self._told_to_go(path)
+                    if self._has_no_grace(path):  # else it was noted when it was asked to go
+                        self._told_to_go(path)
                     self._later(0.0, Exited(path, incarnation, _KILLED))
                 case Report(code, path, text):
                     self._note(code, path, text)
@@ -368,13 +369,15 @@ class _Stage:
         self._is_endless = len(failures) >= MAX_FAILURES
 
     def _told_to_go(self, path: Path) -> None:
-        """Note a stop that others caused; a kill after its own failure is no news."""
-        fate = self.fates[path]
-        at_s = self.now_s - self.struck_s
+        """Note a stop that others caused; one that follows its own failure is no news."""
         phase = self.tree.states[path].phase
         own = isinstance(phase, Stopping | Killing) and phase.why.value in _OWN_CAUSES
-        if not own and fate.stops[-1:] != [at_s]:
-            fate.stops.append(at_s)
+        if not own:
+            self.fates[path].stops.append(self.now_s - self.struck_s)
+
+    def _has_no_grace(self, path: Path) -> bool:
+        node = self.tree.nodes[path]
+        return isinstance(node, Segment) and node.spec.shutdown.grace_s == 0
 
     def _note(self, code: ReportCode, path: Path, text: str) -> None:
         if code in _NOTICED:

@@ -13,6 +13,9 @@ Unlike the package's defaults, a delay here has no jitter, so that traces show r
 from __future__ import annotations
 
 import json
+from dataclasses import is_dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from supervisor.core import Step, boot, next_deadline, outstanding, restore, step
 from supervisor.core.codec import encode_state
@@ -178,6 +181,33 @@ def reason_of(text: str) -> ExitReason:
     return ExitReason(ExitKind(kind), detail.removesuffix(")"))
 
 
+# ---------------------------------------------------------------------------------------- the types
+
+
+def is_typed(value: Any) -> bool:
+    """Does every field hold what its dataclass says?
+
+    The core hardly asks when a phase began, or whether something is False rather than None; those
+    who look at the tree do. So a wrong one would harm nobody here, and is looked for.
+    """
+    cls = type(value)
+    if cls not in _HINTS:
+        _HINTS[cls] = get_type_hints(cls)
+    return all(_is_a(getattr(value, name), hint) for name, hint in _HINTS[cls].items())
+
+
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    kind = get_origin(hint) or hint
+    if kind in {Union, UnionType}:
+        return any(_is_a(value, one) for one in get_args(hint))
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, kind) and (not is_dataclass(kind) or is_typed(value))
+
+
 # --------------------------------------------------------------------------------------- the stage
 
 
@@ -212,6 +242,8 @@ class Stage:
         self.now_s = self.now_s if at is None else at
         self.last = step(self.tree, event, self.now_s)
         assert violations(self.tree) == []
+        new = [self.tree.states[path] for path in self.last.changed if path in self.tree.nodes]
+        assert [one for one in (*new, *self.last.actions) if not is_typed(one)] == []
         return self.orders
 
     def latest(self, name: str) -> int:

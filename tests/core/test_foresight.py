@@ -146,6 +146,34 @@ def test_jitter_gives_bounds(lean: float, last_s: float) -> None:
     assert forecast.fates["p/a"].starts[-1] == last_s
 
 
+def test_a_stop_is_told_once_and_a_kill_without_grace_is_one() -> None:
+    """Who has no grace is killed at once: stopped by the others, like those that are asked."""
+    text = "p one_for_all max_restarts=1\n  a\n  b grace=0\n  c"
+    assert if_(text, a="error(E)").fates["p/b"].stops == [0, 1]
+    assert if_(text, a="error(E)", c="hang").fates["p/c"].stops == [0]
+    assert if_("p one_for_one\n  a grace=0", a="oom").fates["p/a"].stops == []
+
+
+def test_a_supervisor_that_starts_again_is_told() -> None:
+    """When, for each time that it is brought up."""
+    forecast = if_(
+        "p rest_for_one max_restarts=2 backoff=4\n  g one_for_one max_restarts=0 backoff=4\n    a",
+        a="oom",
+    )
+    assert forecast.fates["p/g"].starts == [4, 8]
+    assert forecast.fates["p/g/a"].failures == [0, 4, 8]
+
+
+def test_a_running_obedient_one_does_not_run_into_its_quota() -> None:
+    """Its deadline stands in the saved state, and is left out of the forecast."""
+    stage = Stage("p one_for_one max_restarts=2\n  a backoff=50\n  b time=60").all_up()
+    states = {path: encode_state(state) for path, state in stage.tree.states.items()}
+    forecast = foresee(stage.spec, states, {"p/a": OOM}, 1.0)
+    assert forecast.fates["p/a"].failures == [0, 50, 100]
+    assert forecast.fates["p/b"].failures == forecast.fates["p/b"].starts == []
+    assert not forecast.fates["p/b"].touched
+
+
 def test_a_running_pipeline_goes_on_from_where_it_stands() -> None:
     """Restarts that are used up count, and a backoff that runs is waited for."""
     stage = Stage("p one_for_one max_restarts=3\n  a service\n  b service").all_up(at=100)

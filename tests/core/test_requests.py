@@ -6,7 +6,7 @@ import pytest
 from stage import COMPLETED, CRASH, STOPPED, Stage
 
 from supervisor.core.actions import Answer
-from supervisor.core.events import StopRequested
+from supervisor.core.events import StartRequested, StopRequested
 
 TREE = """
 p one_for_one
@@ -437,3 +437,72 @@ def test_down_overtakes_a_restart_of_the_root() -> None:
     stage.drain()
     assert answer(stage) == (True, "ok")
     assert stage.exits("a", STOPPED) == ["halt"]
+
+
+WORDS = {
+    "stop a": "yes ok: stopping",
+    "stop a, stop a": "yes ok: being stopped already; it will stay down",
+    "stop a, gone a, stop a": "yes already_stopped: was not running; it will stay down",
+    "die a, stop a": "yes ok: its next start is called off",
+    "start a": "no already_running: p/a is already running",
+    "stop a, start a": "yes ok: being stopped; it starts again when it is gone",
+    "stop a, gone a, start a": "yes ok: starting",
+    "restart a": "yes ok: restarting",
+    "stop g, start b": "yes ok: p/g starts again as a whole when it is down",
+    "stop g, gone b, gone g1, start b": "yes ok: all of p/g is starting",
+    "stop g": "yes ok: stopping, last child first",
+    "stop g, stop g": "yes ok: being stopped already; it will stay down",
+    "stop g, gone b, gone g1, stop g": "yes already_stopped: was not running; it will stay down",
+    "start g": "no already_running: p/g is already running",
+    "restart g": "yes ok: restarting, with everything below",
+    "die g1, restart b": "yes ok: being restarted with its group already",
+    "die g1, start b": "yes ok: being stopped by its supervisor; it starts again with it",
+    "start w": "yes waiting: waits for p/a, p/c",
+    "drain p": "yes ok: going down",
+    "drain p, drain p": "yes ok: going down already",
+    "drain p, start a": "no going_down: p is going down",
+    "drain p, gone c, gone b, gone g1, gone a, drain p": "yes already_stopped: is down already",
+    "stop p": "yes ok: going down",
+    "start nobody": "no no_such_target: p has no node of that path",
+}
+"""What was done before, and the answer to the last of it."""
+
+
+@pytest.mark.parametrize("story", WORDS)
+def test_answers_word_for_word(story: str) -> None:
+    """People read these, and scripts compare the code: none changes unnoticed (8.1)."""
+    stage = Stage(
+        "p one_for_one\n  a backoff=9\n  g one_for_all\n    g1 service backoff=9\n"
+        "    b service\n  c\n  w after=p/a,p/c"
+    ).all_up()
+    for verb, name in (part.split() for part in story.split(", ")):
+        if verb == "gone":
+            stage.exits(name, STOPPED)
+        elif verb == "die":
+            stage.exits(name, CRASH)
+        elif name == "nobody":
+            stage.tell(StartRequested("p/nobody", request=1))
+        else:
+            stage.drain() if verb == "drain" else getattr(stage, verb)(name)
+    answers = [line for line in stage.said if line.startswith("answer")]
+    assert answers == [f"answer 1 {WORDS[story]}"]
+
+
+def test_answer_about_what_the_root_gave_up() -> None:
+    """Starting a failed root is answered in words, too; so is what waits for its turn."""
+    stage = Stage("p one_for_one max_restarts=0\n  a service\n  b service").all_up()
+    stage.exits("b", CRASH)
+    assert "start p/b#2" in stage.start("p")[0]
+    assert "answer 1 yes ok: starting again what was given up" in stage.said
+
+
+def test_answer_to_a_stop_while_a_supervisor_backs_off() -> None:
+    """Its next start is called off, and what its segments held is given back."""
+    stage = Stage(
+        "p one_for_one\n  g one_for_one max_restarts=0 backoff=9\n    a service\n    b service"
+    ).all_up()
+    stage.exits("a", CRASH)
+    stage.exits("b", STOPPED)
+    stage.stop("g")
+    assert "answer 1 yes ok: its next start is called off" in stage.said
+    assert "release p/g/b#1" in stage.said
