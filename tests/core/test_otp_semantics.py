@@ -8,18 +8,21 @@ below holds that table to what exists.
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 
 import pytest
-from stage import COMPLETED, CRASH, OOM, STOPPED, Stage
+from stage import COMPLETED, CRASH, OOM, STOPPED, Stage, spec_of
 
+from supervisor.core import reconfigure
 from supervisor.core.actions import Start
 from supervisor.core.events import ExitKind, ExitReason
 
 OTP_DEFAULT = "max_restarts=2 max_seconds=3600"
 AT_ONCE = "backoff=0 reset_after=0.001"
 KILLED = ExitReason(ExitKind.SIGNAL, "SIGKILL")
+MODES = ("never", "any_significant", "all_significant")
 
 
 def run_down(stage: Stage, orders: list[str], said: ExitReason = STOPPED) -> list[str]:
@@ -479,6 +482,42 @@ def test_significant_bystander(mode: str, strategy: str) -> None:
     assert lives(stage)["c"] == 2
     if strategy != "one_for_one":
         assert stage.phase("b") in {"ended dropped", "ended completed"}
+
+
+def change(stage: Stage, text: str) -> None:
+    """Let the running tree have another spec from now on."""
+    stage.last = reconfigure(stage.tree, spec_of(text), stage.now_s)
+    stage.tree = stage.last.tree
+    assert stage.orders == []
+
+
+def upgradable(mode: str, significant: str = "significant") -> str:
+    return (
+        f"p one_for_one\n  g one_for_one temporary auto_shutdown={mode}\n"
+        f"    a service temporary {significant}\n    b service temporary {significant}\n"
+        "    c service"
+    )
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.permutations(MODES, 2)))
+def test_significant_upgrade(old: str, new: str) -> None:
+    """Cases 67-72: from a live change on, the new mode holds, also for who was there before."""
+    stage = Stage(upgradable(old)).all_up()
+    change(stage, upgradable(new))
+    run_down(stage, stage.exits("a", COMPLETED))
+    assert ("c" in lives(stage)) is (new != "any_significant")
+    if "b" in lives(stage):
+        run_down(stage, stage.exits("b", COMPLETED))
+    assert ("c" in lives(stage)) is (new == "never")
+
+
+@pytest.mark.parametrize(("old", "new"), [("", "significant"), ("significant", "")])
+def test_significant_upgrade_child(old: str, new: str) -> None:
+    """Case 73: a child that becomes significant in a live change is so, and the other way round."""
+    stage = Stage(upgradable("any_significant", old)).all_up()
+    change(stage, upgradable("any_significant", new))
+    run_down(stage, stage.exits("a", COMPLETED))
+    assert ("c" in lives(stage)) is (new == "")
 
 
 @pytest.mark.parametrize("inner", ["significant", ""])
