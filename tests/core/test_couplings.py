@@ -310,3 +310,17 @@ def test_give_up_that_its_parent_overtakes() -> None:
     assert stage.phase("g") == "going_down (group) at 0"
     assert stage.exits("b", STOPPED) == ["start p/a#2 (attempt 2, after error(ValueError: no))"]
     assert stage.supervisor("p").restart_count == 1
+
+
+def test_backoff_of_a_branch_is_called_off_with_the_tree() -> None:
+    """A branch that waits to be started again is down at once when its supervisor goes (7.1)."""
+    stage = Stage(
+        "p one_for_one\n  a service\n  g one_for_one max_restarts=0 backoff=9\n    b service"
+    ).all_up()
+    stage.exits("b", at=1)
+    assert stage.phase("g") == "supervisor_backing_off until 10"
+    assert stage.drain(at=2) == ["stop p/a#1"]
+    assert stage.phase("g") == "down"
+    assert stage.next() == 12
+    assert stage.exits("a", STOPPED, at=3) == ["halt"]
+    assert stage.next() is None

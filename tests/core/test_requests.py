@@ -506,3 +506,29 @@ def test_answer_to_a_stop_while_a_supervisor_backs_off() -> None:
     stage.stop("g")
     assert "answer 1 yes ok: its next start is called off" in stage.said
     assert "release p/g/b#1" in stage.said
+
+
+def test_start_below_takes_back_the_stops_on_the_way() -> None:
+    """A segment that a person stopped comes up with its supervisor when that person starts it."""
+    stage = Stage("p one_for_one\n  g one_for_one\n    a service\n    b service").all_up()
+    for name in ("a", "b"):
+        stage.stop(name)
+        stage.exits(name, STOPPED)
+    stage.stop("g")
+    stage.start("a")
+    assert stage.segment("a").wanted
+    assert not stage.segment("b").wanted
+    assert stage.all_up().phases() == {"a": "running", "b": "idle"}
+
+
+def test_restart_in_a_group_takes_back_a_stop() -> None:
+    """Stopped and restarted while its group goes down: it comes up with the group."""
+    stage = Stage("p one_for_all\n  a service backoff=9\n  b service").all_up()
+    stage.exits("a", CRASH)
+    stage.stop("b")
+    assert not stage.segment("b").wanted
+    stage.restart("b")
+    assert stage.segment("b").wanted
+    stage.exits("b", STOPPED)
+    stage.tick(at=9)
+    assert stage.all_up().phases() == {"a": "running", "b": "running"}

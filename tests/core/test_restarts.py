@@ -5,6 +5,12 @@ from __future__ import annotations
 import pytest
 from stage import COMPLETED, CRASH, OOM, STOPPED, Stage
 
+from supervisor.core import boot, step
+from supervisor.core.backoff import delay_s
+from supervisor.core.events import Exited
+from supervisor.core.spec import Backoff, SegmentSpec, SupervisorSpec
+from supervisor.core.state import BackingOff
+
 
 def crash_loop(stage: Stage, name: str, times: int, at: float = 10.0, gap_s: float = 0.0) -> None:
     """That many deaths of one child, each ready again at once."""
@@ -266,3 +272,53 @@ def test_supervisor_that_comes_back_keeps_its_cells() -> None:
     stage.exits("b", at=10)
     stage.exits("a", STOPPED, at=11)
     assert "release p/g/a#1" not in stage.said
+
+
+BRANCH = (
+    "p one_for_one max_restarts=99\n"
+    "  g one_for_one max_restarts={limit} backoff=0 reset_after=60\n"
+    "    a service backoff=0 reset_after=0.001"
+)
+
+
+@pytest.mark.parametrize(("quiet_s", "streak"), [(59.9, 2), (60.0, 1)])
+def test_supervisor_that_was_quiet_ends_its_own_row(quiet_s: float, streak: int) -> None:
+    """Exactly `reset_after_s` of quiet is enough (4.4)."""
+    stage = Stage(BRANCH.format(limit=0)).all_up()
+    stage.exits("a", CRASH, at=1)
+    stage.ready("a", at=1)
+    assert stage.supervisor("g").streak == 1
+    stage.exits("a", CRASH, at=1 + quiet_s)
+    assert stage.supervisor("g").streak == streak
+
+
+def test_supervisor_is_not_quiet_while_a_child_restarts() -> None:
+    """Up for long, but its child died ten seconds ago: the row goes on (4.4)."""
+    stage = Stage(BRANCH.format(limit=1)).all_up()
+    for _ in range(2):
+        stage.exits("a", CRASH, at=1)
+        stage.ready("a", at=1)
+    assert stage.supervisor("g").streak == 1
+    stage.exits("a", CRASH, at=60)
+    stage.ready("a", at=60)
+    stage.exits("a", CRASH, at=70)
+    assert stage.supervisor("g").streak == 2
+
+
+def test_supervisor_that_never_came_up_was_not_quiet() -> None:
+    """Its child dies in its start: however long that took, the row goes on (4.4)."""
+    stage = Stage(BRANCH.format(limit=0)).all_up()
+    stage.exits("a", CRASH, at=1)
+    stage.exits("a", CRASH, at=500)
+    assert stage.supervisor("g").streak == 2
+
+
+def test_jitter_is_that_of_this_life() -> None:
+    """The delay is spread by path and incarnation, so that no two lives wait equally long (1.5)."""
+    backoff = Backoff(1.0, 2.0, 60.0, jitter=0.5)
+    children = tuple(SegmentSpec(name, backoff=backoff) for name in "ab")
+    tree = boot(SupervisorSpec("p", children), 0.0, {"p/b": 6}).tree
+    step(tree, Exited("p/a", 1, OOM), 5.0)
+    step(tree, Exited("p/b", 7, OOM), 5.0)
+    for path, life in (("p/a", 1), ("p/b", 7)):
+        assert tree.states[path].phase == BackingOff(5.0, 5.0 + delay_s(backoff, 1, path, life))
