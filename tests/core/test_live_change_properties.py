@@ -33,6 +33,7 @@ from supervisor.core.spec import (
 from supervisor.core.state import (
     BringingUp,
     Ended,
+    GoingDown,
     Recycling,
     SupervisorEnded,
     Up,
@@ -160,7 +161,7 @@ def test_a_change_stops_only_what_the_plan_says(chance: Random, moves: int) -> N
     """Every order to stop is about a node that leaves or whose body is another one."""
     world = ChangingWorld(draw_pipeline(chance))
     play(world, chance, moves)
-    if world.halted is not None or _is_in_a_group_restart(world.tree):
+    if world.halted is not None or _is_stopping_some(world.tree):
         return
     spec = draw_change(chance, world.spec)
     plan = compare(world.spec, spec, world.tree.states)
@@ -226,8 +227,9 @@ def _ends(segment: Segment) -> bool:
     return segment.spec.restart is not Restart.PERMANENT
 
 
-def _is_in_a_group_restart(tree: Tree) -> bool:
-    return any(isinstance(state.phase, Recycling) for state in tree.states.values())
+def _is_stopping_some(tree: Tree) -> bool:
+    """Does a supervisor stop its children anyway? Then the next one goes when one leaves."""
+    return any(isinstance(one.phase, Recycling | GoingDown) for one in tree.states.values())
 
 
 def phases(tree: Tree) -> dict[Path, str]:
