@@ -74,6 +74,18 @@ class NodeChangedKind(SpecError):
     code = "node_changed_kind"
 
 
+class NotATemplate(Refused):
+    """Only what has `replicas` can be scaled."""
+
+    code = "not_a_template"
+
+
+class TooManyChildren(Refused):
+    """Another number of instances was asked for than is allowed."""
+
+    code = "too_many_children"
+
+
 class NoSuchField(Refused):
     """There is nothing of that name to set."""
 

@@ -21,7 +21,13 @@ import click
 
 from supervisor.cli.arguments import TARGET, examples, pipeline_option
 from supervisor.cli.asking import ask, wait_for_answer
-from supervisor.cli.difference import Difference, difference, lines, with_applied_fields
+from supervisor.cli.difference import (
+    Difference,
+    difference,
+    lines,
+    with_applied_fields,
+    with_count,
+)
 from supervisor.cli.home import Home
 from supervisor.cli.picture import candidates, launched, open_store
 from supervisor.cli.render import say, write
@@ -103,6 +109,26 @@ def set_(target: str, settings: tuple[str, ...], *, pipeline: str | None) -> int
     return _change(home, "set", path, {"set": {path: fields}}, found)
 
 
+@click.command(epilog=examples("psup scale serve=3", "psup scale serve=1"))
+@click.argument("wish", metavar="TARGET=N")
+@pipeline_option
+def scale(wish: str, *, pipeline: str | None) -> int:
+    """Run another number of instances of a segment that has `replicas`.
+
+    New ones start side by side; extra ones stop, the highest number first. The file is not changed.
+
+    Exits with 0 when it was taken, 1 when refused, 4 without such a node, 7 without a daemon.
+    """
+    target, equals, number = wish.rpartition("=")
+    if not equals or not number.isdecimal():
+        raise click.UsageError(f"{wish!r} is not TARGET=N; write psup scale serve=3")
+    home = Home.resolve()
+    with open_store(home) as reader:
+        (path,) = resolve([target], candidates(reader, launched(reader)), pipeline)
+        found = with_count(reader, path, int(number))
+    return _ask(home, "scale", path, {"count": int(number)}, found)
+
+
 def typed_fields(
     kind: str, spec: Mapping[str, Any], settings: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -153,7 +179,12 @@ def _change(home: Home, verb: str, path: str, content: Mapping[str, Any], found:
         os.close(descriptor)
     if not delivered:
         raise NotRunning(f"pipeline {name} is not running", hint="psup launch FILE starts it")
-    request = ask(home.state_db, verb, path, {"parcel": key})
+    return _ask(home, verb, path, {"parcel": key}, found)
+
+
+def _ask(home: Home, verb: str, path: str, args: Mapping[str, Any], found: Difference) -> int:
+    name = path.partition("/")[0]
+    request = ask(home.state_db, verb, path, args)
     home.wake(name)
     row = wait_for_answer(home.state_db, request, _ANSWER_TIMEOUT_S)
     if not row.ok:

@@ -17,6 +17,7 @@ from supervisor.cli.stored_tree import spec_of_rows
 from supervisor.core.changes import LIVE_QUOTAS, Change, Effect, FieldChange, compare
 from supervisor.core.codec import decode_state
 from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
+from supervisor.core.templates import scaled
 from supervisor.daemon.blueprints import with_fields
 from supervisor.daemon.fingerprint import HomeFingerprint
 
@@ -98,6 +99,19 @@ def with_applied_fields(
     return Difference(row.name, row.state, _compared(nodes, stored, changed, row.info))
 
 
+def with_count(reader: StoreReader, path: Path, count: int) -> Difference:
+    """Compare what runs with itself, with another number of instances of one template.
+
+    Raises:
+        NotATemplate, TooManyChildren: as the daemon would say.
+    """
+    row = reader.pipeline(path.partition("/")[0])
+    nodes = reader.nodes(row.name)
+    stored = _stored(nodes)
+    changed = scaled(stored, path, count)
+    return Difference(row.name, row.state, _compared(nodes, stored, changed, row.info))
+
+
 def _compared(
     nodes: Sequence[NodeRow], old: SupervisorSpec, new: SupervisorSpec, info: Mapping[str, Any]
 ) -> Sequence[Change]:
@@ -125,7 +139,11 @@ def _with_env(spec: SupervisorSpec, above: Path, env: Any) -> SupervisorSpec:
     children: list[SegmentSpec | SupervisorSpec] = []
     for child in spec.children:
         if isinstance(child, SupervisorSpec):
-            children.append(_with_env(child, f"{path}/", env))
+            below = _with_env(child, f"{path}/", env)
+            if below.template is not None:  # its own values are those of its instances
+                bare = replace(below.template, body=replace(below.template.body, env={}))
+                below = replace(below, template=bare)
+            children.append(below)
         else:
             given = env(f"{path}/{child.name}", child)
             children.append(replace(child, body=replace(child.body, env=given)))

@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "stop": Entry("control", "Stop segments; they stay down until you start them."),
         "start": Entry("control", "Start what was stopped, failed or gave up."),
         "apply": Entry("changing", "Make the running pipeline what its file says."),
+        "scale": Entry("changing", "Run another number of instances of a segment."),
         "set": Entry("changing", "Change single values of one node while it runs."),
     },
     "Set up": {

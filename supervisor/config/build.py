@@ -45,6 +45,7 @@ from supervisor.core.spec import (
     SupervisorSpec,
 )
 from supervisor.core.spec import Path as NodePath
+from supervisor.core.templates import templated, waiting_for_all
 
 _HOWS = PROBE.choice
 _HEALTH = ("ready", "alive")
@@ -80,6 +81,7 @@ class _Builder:
     policies: Policies = field(init=False)
     names: Names = field(init=False)
     awaited: list[_Awaited] = field(default_factory=list)
+    templates: dict[NodePath, int] = field(default_factory=dict)  # path -> replicas
     fixed_ports: dict[int, str] = field(default_factory=dict)  # number -> path.name
 
     def __post_init__(self) -> None:
@@ -91,6 +93,8 @@ class _Builder:
         self.names = names_of(self.root, name)
         spec = self._supervisor_of(fields, name, self.names.root)
         self._refuse_cycles()
+        if self.templates:
+            spec = waiting_for_all(spec, self.templates)
         return replace(spec, restart_rate=_restart_rate(fields.get("restart_rate")))
 
     # ----------------------------------------------------------------------------- supervisors
@@ -102,7 +106,7 @@ class _Builder:
             self.reading.error(node, key, "not a node", found=describe(node), allowed=allowed)
             return None
         if not is_supervisor(node):
-            return self._segment(name, node, path, key)
+            return self._instances(self._segment(name, node, path, key), node, path, key)
         fields: Fields = SUPERVISOR.read(node, key, self.reading)
         return self._supervisor_of(fields, name, path)
 
@@ -184,6 +188,25 @@ class _Builder:
             policy=fields.get("policy", ""),
             notes=_notes(fields),
         )
+
+    def _instances(self, segment: SegmentSpec, node: Table, path: NodePath, key: str) -> NodeSpec:
+        """Return the segment, or the supervisor of its instances if it has `replicas`."""
+        quiet = Reading(self.reading.environment, Findings())  # the segment was read before
+        fields: Fields = SEGMENT.read(self._with_policy(node, key), key, quiet)
+        if not fields.has("replicas"):
+            if fields.has("max_children"):
+                mark, where = fields.mark("max_children"), fields.path("max_children")
+                self.reading.error(mark, where, "without `replicas` there are no children")
+            return segment
+        replicas, most = fields.get("replicas", 1), fields.get("max_children")
+        mark, where = fields.mark("replicas"), fields.path("replicas")
+        if most is not None and replicas > most:
+            self.reading.error(mark, where, f"more than `max_children`, {most}")
+        if any(segment.body.ports.values()) and replicas > 1:
+            message = "only one of them could listen on a port that is named by number"
+            self.reading.error(mark, where, message, suggestion="`ports: {http: auto}`")
+        self.templates[path] = replicas
+        return templated(segment, replicas, most)
 
     def _with_policy(self, node: Table, key: str) -> Table:
         """Lay the segment over its policy, if it names one that can be read."""

@@ -604,6 +604,19 @@ _POLICY_KEYS = {
         "never asked",
         ("liveness", "liveness_probe", "health", "healthcheck", "health_check", "heartbeat"),
     ),
+    "replicas": Key(
+        Number(1, 10_000),
+        "Run so many instances, `name/0`, `name/1`, …, which start and stop side by side;"
+        " `psup scale name=3` changes their number. Ports must be `auto`.",
+        "one segment, which cannot be scaled",
+        ("instances", "count", "scale", "numprocs"),
+    ),
+    "max_children": Key(
+        Number(1, 10_000),
+        "How many instances there may be at most.",
+        "no limit",
+        ("max_replicas", "max_instances"),
+    ),
     "start_timeout": Key(
         Duration(),
         "Time from the order to start until it is ready.",

@@ -164,7 +164,7 @@ def _changed(path: Path, found: tuple[FieldChange, ...]) -> Iterator[Change]:
 
 
 def _of_supervisor(old: SupervisorSpec, new: SupervisorSpec) -> Iterator[FieldChange]:
-    for name, was, now in _differences(old, new, skipped={"name", "children"}):
+    for name, was, now in _differences(old, new, skipped={"name", "children", "template"}):
         top = name.partition(".")[0]
         yield FieldChange(name, was, now, Effect.NOTHING if top in _WORDS else Effect.LIVE)
     before, after = _order(old, new), _order(new, old)

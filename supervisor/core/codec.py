@@ -340,6 +340,7 @@ _SEGMENT_PARTS: Mapping[str, Callable[[Any], Any]] = {
 _SUPERVISOR_PARTS: Mapping[str, Callable[[Any], Any]] = {
     **_COMMON_PARTS,
     "children": lambda children: tuple(decode_spec(child) for child in children),
+    "template": decode_spec,
     "strategy": Strategy,
     "auto_shutdown": AutoShutdown,
     "restart_rate": _part(RestartRate),

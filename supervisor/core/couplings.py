@@ -186,7 +186,9 @@ def _come_up(draft: Draft, supervisor: Supervisor, phase: BringingUp) -> None:
     """Give turns from the cursor on, until a child must be awaited."""
     children = supervisor.children
     cursor = phase.cursor
-    while cursor < len(children):
+    if supervisor.spec.template is not None:
+        cursor = _come_up_side_by_side(draft, supervisor, phase)
+    while supervisor.spec.template is None and cursor < len(children):
         child = children[cursor]
         if is_due(child):
             _give_turn(draft, child, keeps_counters=phase.keeps_counters)
@@ -198,6 +200,15 @@ def _come_up(draft: Draft, supervisor: Supervisor, phase: BringingUp) -> None:
     elif cursor != phase.cursor:
         moved = BringingUp(phase.since_s, cursor, phase.keeps_counters)
         draft.put_supervisor_phase(supervisor, moved)
+
+
+def _come_up_side_by_side(draft: Draft, supervisor: Supervisor, phase: BringingUp) -> int:
+    """Give every instance its turn; return the position of the last that must be awaited."""
+    for child in supervisor.children:
+        if is_due(child):
+            _give_turn(draft, child, keeps_counters=phase.keeps_counters)
+    awaited = (one.position for one in supervisor.children if not has_had_its_turn(one))
+    return max(awaited, default=len(supervisor.children))
 
 
 def has_had_its_turn(child: Node) -> bool:
@@ -237,6 +248,9 @@ def _dismiss_from(draft: Draft, supervisor: Supervisor, cursor: int, first: int,
     Returns:
         The position of the child that is awaited, `first - 1` when none is.
     """
+    if supervisor.spec.template is not None:
+        for child in reversed(supervisor.children[first : cursor + 1]):
+            dismiss(draft, child, why)
     while cursor >= first:
         child = supervisor.children[cursor]
         dismiss(draft, child, why)

@@ -92,7 +92,8 @@ def _of_cursor(supervisor: Supervisor) -> Iterator[str]:
     match supervisor.state.phase:
         case BringingUp(_, cursor):
             yield from _awaits(supervisor, cursor)
-            if any(child.lives for child in children[cursor + 1 :]):
+            in_order = supervisor.spec.template is None
+            if in_order and any(child.lives for child in children[cursor + 1 :]):
                 yield "has started a child before its turn"
         case Recycling(_, first, cursor):
             # Whatever the strategy is now: a group restart ends as it began.

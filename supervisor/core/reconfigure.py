@@ -344,13 +344,16 @@ def conclude(draft: Draft) -> Step:
 
 def _let_join(draft: Draft) -> bool:
     """Give newcomers their turns, one after the other; True when all have had theirs."""
+    done = True
     for node in draft.tree.joining:
         if is_due(node) and lets_begin(node):
             offer_turn(draft, node)
             settle(draft)
         if not has_had_its_turn(node):
-            return False
-    return True
+            done = False
+            if node.parent is None or node.parent.spec.template is None:
+                break
+    return done
 
 
 def _let_leave(draft: Draft) -> bool:

@@ -304,6 +304,8 @@ class SupervisorSpec:
         auto_shutdown: whether the end of significant children ends this supervisor.
         significant: as of a segment: its end may be its own supervisor's.
         restart_rate: only of the root: how fast anything in the tree is restarted; None: at once.
+        template: what the children are instances of; then they start and stop side by side.
+        max_children: how many instances of the template there may be; None is no limit.
     """
 
     name: str
@@ -317,6 +319,8 @@ class SupervisorSpec:
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
     significant: bool = False
     restart_rate: RestartRate | None = None
+    template: SegmentSpec | None = None
+    max_children: int | None = None
 
 
 NodeSpec = SegmentSpec | SupervisorSpec

@@ -304,7 +304,7 @@ def lets_begin(child: Node) -> bool:
         case Up():
             return True
         case BringingUp():
-            return child.position <= phase.cursor
+            return child.parent.spec.template is not None or child.position <= phase.cursor
         case Recycling():
             return child.position < phase.first
         case _:

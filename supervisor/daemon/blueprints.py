@@ -17,6 +17,7 @@ from typing import Any
 
 from supervisor.core.codec import decode_spec, encode_spec
 from supervisor.core.spec import Path, SegmentSpec, SupervisorSpec
+from supervisor.core.templates import scaled
 from supervisor.daemon.parcel import Parcel, add
 from supervisor.errors import NoSuchField, SpecLost
 from supervisor.runtime.ports import Json, PendingRequest
@@ -64,6 +65,8 @@ class DaemonBlueprints:
 
     def wanted(self, request: PendingRequest, declared: SupervisorSpec) -> SupervisorSpec:
         """Return the spec that a request asks for."""
+        if request.verb == "scale":
+            return scaled(declared, request.path, int(request.args["count"]))
         content = self._content(str(request.args.get("parcel", "")))
         spec = decode_spec(content["spec"]) if "spec" in content else declared
         for path, fields in content.get("set", {}).items():

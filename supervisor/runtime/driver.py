@@ -368,7 +368,7 @@ class Driver:
                 self._step(turn, RestartRequested(request.path, request.id, given))
             case "down":
                 self._step(turn, DrainRequested(request.id))
-            case "apply" | "set" if self._changes is not None:
+            case "apply" | "set" | "scale" if self._changes is not None:
                 self._hear_change(turn, request, self._changes)
             case unknown:
                 text = f"this daemon does not know how to {unknown!r}"

@@ -59,7 +59,12 @@ def for_peers(segments: Mapping[Path, SegmentSpec]) -> dict[str, int]:
     peers: dict[str, int] = {}
     for path, segment in segments.items():
         for name, port in segment.body.ports.items():
-            peers.setdefault(f"{path.rpartition('/')[2]}/{name}", port)
+            above, _, last = path.rpartition("/")
+            if last.isdecimal():  # an instance: the first stands for its template
+                template = above.rpartition("/")[2]
+                peers.setdefault(f"{template}-{last}/{name}", port)
+                last = template
+            peers.setdefault(f"{last}/{name}", port)
     return peers
 
 

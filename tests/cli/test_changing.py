@@ -69,6 +69,14 @@ class Shop:
     def write(self, text: str) -> None:
         self.file.write_text(text, encoding="utf-8")
 
+    def settle(self, world: World) -> None:
+        """Return when the driver has acted on all that was asked: an answer comes before the act.
+
+        Each of these is refused in a turn of its own, after the acts of the turn before.
+        """
+        for _ in range(3):
+            assert world.run("start", "till", "--no-wait").exit_code == 1
+
     def _drive(self) -> None:
         with self._bell:
             self.driver.run(leave_when_failed=True)
@@ -130,6 +138,7 @@ def test_apply_does_what_plan_has_shown(world, shop):
     assert (result.exit_code, result.stdout) == (0, planned)
     assert "psup: shop: 1 changed" in result.stderr
     assert world.run("plan", str(shop.file)).exit_code == 0
+    shop.settle(world)
     assert ("stop", "shop/till", 1) in shop.backend.orders
     assert ("stop", "shop/back/count", 1) not in shop.backend.orders
 
@@ -160,6 +169,7 @@ def test_set_changes_a_limit_in_the_living_body(world, shop):
         "~ shop/back/count  at once, no restart",
         "    quota.memory_bytes: none -> 3221225472 (at once, no restart)",
     ]
+    shop.settle(world)
     assert shop.backend.orders[-1] == ("adjust", "shop/back/count", 1)
     assert "3.0G" in world.run("show", "count").stdout
 
@@ -206,3 +216,26 @@ def test_a_change_without_a_daemon_says_so(world, tmp_path):
     assert world.run("apply", str(file)).exit_code == 7
     lines = world.run("plan", str(file)).stdout.splitlines()
     assert lines[0] == "shop is down; this is against its last launch"
+
+
+def test_scale_changes_the_number_of_instances(world, shop):
+    """Up and back; what is no template, and too many, are refused and change nothing."""
+    extra = '  desk: {command: [sleep, "9"], kind: service, replicas: 1, max_children: 3}\n'
+    shop.write(FILE + extra)
+    assert world.run("apply", str(shop.file)).exit_code == 0
+    result = world.run("scale", "desk=3")
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        ["+ shop/desk/1  starts in its place", "+ shop/desk/2  starts in its place"],
+    )
+    shop.settle(world)
+    assert ("start", "shop/desk/2", 1) in shop.backend.orders
+    too_many = world.run("scale", "desk=4")
+    assert (too_many.exit_code, "from 1 to 3" in too_many.stderr) == (1, True)
+    none = world.run("scale", "till=2")
+    assert (none.exit_code, "till has no `replicas`" in none.stderr) == (1, True)
+    assert world.run("scale", "desk").exit_code == 2
+    assert world.run("scale", "desk=1").exit_code == 0
+    shop.settle(world)
+    stops = [path for verb, path, _ in shop.backend.orders if verb == "stop"]
+    assert stops == ["shop/desk/2", "shop/desk/1"]

@@ -38,6 +38,7 @@ from supervisor.core.state import (
     SupervisorEnded,
     Up,
 )
+from supervisor.core.templates import templated
 from supervisor.core.tree import Segment, Tree
 
 CHANGES = 3
@@ -59,6 +60,8 @@ def _changed_supervisor(chance: Random, spec: SupervisorSpec, depth: int) -> Sup
             children.append(_changed_supervisor(chance, child, depth - 1))
         else:
             children.append(_changed_segment(chance, child))
+    if spec.template is not None:
+        return templated(spec.template, chance.randint(1, 4))
     if chance.random() < 0.3:
         children.insert(chance.randint(0, len(children)), _new_child(chance, children))
     if chance.random() < 0.15:
@@ -71,10 +74,13 @@ def _changed_supervisor(chance: Random, spec: SupervisorSpec, depth: int) -> Sup
 def _new_child(chance: Random, siblings: list[NodeSpec]) -> NodeSpec:
     number = chance.randint(10, 15)
     taken = {one.name for one in siblings}
-    while f"s{number}" in taken or f"g{number}" in taken:
+    while {f"s{number}", f"g{number}", f"t{number}"} & taken:
         number += 1
     leaf = SegmentSpec(f"s{number}", restart=chance.choice(list(Restart)))
-    if chance.random() < 0.7:
+    dice = chance.random()
+    if dice < 0.2:
+        return templated(replace(leaf, name=f"t{number}"), chance.randint(1, 3))
+    if dice < 0.7:
         return leaf
     return SupervisorSpec(f"g{number}", (leaf, SegmentSpec("s1")))
 
