@@ -604,19 +604,6 @@ _POLICY_KEYS = {
         "never asked",
         ("liveness", "liveness_probe", "health", "healthcheck", "health_check", "heartbeat"),
     ),
-    "replicas": Key(
-        Number(1, 10_000),
-        "Run so many instances, `name/0`, `name/1`, …, which start and stop side by side;"
-        " `psup scale name=3` changes their number. Ports must be `auto`.",
-        "one segment, which cannot be scaled",
-        ("instances", "count", "scale", "numprocs"),
-    ),
-    "max_children": Key(
-        Number(1, 10_000),
-        "How many instances there may be at most.",
-        "no limit",
-        ("max_replicas", "max_instances"),
-    ),
     "start_timeout": Key(
         Duration(),
         "Time from the order to start until it is ready.",
@@ -645,6 +632,19 @@ SEGMENT = Record(
             "`task` runs to an end, `service` until it is stopped.",
             f"`{_SEGMENT.kind}`",
             ("type",),
+        ),
+        "replicas": Key(
+            Number(1, 10_000),
+            "Run so many instances, `name/0`, `name/1`, …, which start and stop side by side;"
+            " `psup scale name=3` changes their number. Ports must be `auto`.",
+            "one segment, which cannot be scaled",
+            ("instances", "count", "scale", "numprocs"),
+        ),
+        "max_children": Key(
+            Number(1, 10_000),
+            "How many instances there may be at most.",
+            "no limit",
+            ("max_replicas", "max_instances"),
         ),
         "run": Key(
             TARGET,
