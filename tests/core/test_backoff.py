@@ -61,3 +61,17 @@ def test_jitter_uses_both_sides() -> None:
     delays = [delay_s(backoff, 1, "p/a", number) for number in range(1, 400)]
     assert min(delays) == pytest.approx(8.0, abs=0.1)
     assert max(delays) == pytest.approx(12.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("streak", "path", "seconds"), [(1, "p/a", 0.9490106868801259), (3, "p/b", 3.780180119631239)]
+)
+def test_jitter_is_the_same_for_ever(streak: int, path: str, seconds: float) -> None:
+    """An old journal replayed by a newer version waits exactly as long as it did (1.5)."""
+    assert delay_s(Backoff(1.0, 2.0, 60.0, 0.2), streak, path, 1) == seconds
+
+
+def test_jitter_may_be_the_whole_delay() -> None:
+    """A share of 1 spreads from nothing to the double; a delay of one second is spread, too."""
+    backoff = Backoff(first_s=1.0, jitter=1.0)
+    assert delay_s(backoff, 1, "p/a", 1) == pytest.approx(2.0 * spread("p/a", 1))

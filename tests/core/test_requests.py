@@ -532,3 +532,13 @@ def test_restart_in_a_group_takes_back_a_stop() -> None:
     stage.exits("b", STOPPED)
     stage.tick(at=9)
     assert stage.all_up().phases() == {"a": "running", "b": "running"}
+
+
+def test_answer_before_its_turn() -> None:
+    """While its supervisor comes up: a segment, and a branch as a whole (8.6)."""
+    stage = Stage("p one_for_one\n  a service\n  b service\n  g one_for_one\n    c service")
+    assert stage.start("b") == []
+    assert "answer 1 yes ok: starts when its turn comes" in stage.said
+    assert stage.start("c") == []
+    assert "answer 1 yes ok: all of p/g starts when its turn comes" in stage.said
+    assert stage.phase("g") == "down"

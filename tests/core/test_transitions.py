@@ -294,3 +294,10 @@ def test_stop_signal_without_grace_of_a_temporary_task() -> None:
     gone = move(segment, Exited("p/a", 2, OOM), 6.0)
     assert gone.state.phase == Ended(6.0, Ending.DROPPED)
     assert [type(action).__name__ for action in gone.actions] == ["Report", "Release"]
+
+
+def test_hang_without_a_word_is_reported_in_words() -> None:
+    """What the probe has to say is reported, or else that there was no answer (2.3)."""
+    stage = Stage("p one_for_one\n  a service").all_up()
+    stage.tell(Unresponsive("p/a", 1))
+    assert "report unresponsive p/a: no longer answers" in stage.said
