@@ -205,6 +205,10 @@ class _Builder:
         if any(segment.body.ports.values()) and replicas > 1:
             message = "only one of them could listen on a port that is named by number"
             self.reading.error(mark, where, message, suggestion="`ports: {http: auto}`")
+        if segment.significant:
+            mark, where = fields.mark("significant"), fields.path("significant")
+            message = "instances come and go, so that none of them is significant"
+            self.reading.error(mark, where, message)
         self.templates[path] = replicas
         return templated(segment, replicas, most)
 

@@ -203,6 +203,15 @@ def test_significant_children_that_could_never_matter(problems_of, text, key, sa
     assert (problem.key, said in str(problem)) == (f"{key}.significant", True)
 
 
+@pytest.mark.parametrize("mode", ["never", "any_significant", "all_significant"])
+def test_instances_are_not_significant(problems_of, mode):
+    """Case 64 of OTP's suite, significant_simple: refused in every mode, at the word."""
+    text = one_segment("run: steps:ingest\nreplicas: 2\nsignificant: true")
+    (problem,) = problems_of(f"auto_shutdown: {mode}\n{text}")
+    assert problem.key == "children.s.significant"
+    assert "instances come and go" in str(problem)
+
+
 # -------------------------------------------------------------------------------- restart rate
 
 
