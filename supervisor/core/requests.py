@@ -137,11 +137,16 @@ def _start(draft: Draft, node: Node, event: StartRequested | RestartRequested) -
 
 def _restart(draft: Draft, node: Node, event: RestartRequested) -> Reply:
     """Restart a node; a segment's next life may get something for itself."""
-    if isinstance(node, Segment):
-        _give_once(draft, node, event.adjustments)
-    elif event.adjustments is not None:
+    if not isinstance(node, Segment):
+        if event.adjustments is None:
+            return _start(draft, node, event)
         return Reply(False, "not_a_segment", f"{node.path} is no segment; name the one you mean")
-    return _start(draft, node, event)
+    before = node.state
+    _give_once(draft, node, event.adjustments)
+    reply = _start(draft, node, event)
+    if not reply.ok and node.state is not before:
+        draft.put(node, before)  # a refusal changes nothing
+    return reply
 
 
 def _give_once(draft: Draft, segment: Segment, adjustments: Adjustments | None) -> None:

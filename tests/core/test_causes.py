@@ -328,7 +328,7 @@ def test_person_gives_one_life_something() -> None:
 
 
 @pytest.mark.parametrize(
-    "phase", ["stopped", "backing off", "being stopped", "below a stopped one"]
+    "phase", ["stopped", "backing off", "being restarted", "below a stopped one"]
 )
 def test_person_gives_it_to_the_next_life_whatever_the_phase(phase: str) -> None:
     """Where nothing lives, the next life is the one that begins now or in its turn (12.6)."""
@@ -337,14 +337,15 @@ def test_person_gives_it_to_the_next_life_whatever_the_phase(phase: str) -> None
     more = Adjustments(env={"BATCH": "64"})
     if phase == "backing off":
         stage.exits("a", CRASH, at=1)
+    elif phase == "being restarted":
+        stage.restart("a", at=1)
     else:
         stage.stop("g" if phase == "below a stopped one" else "a", at=1)
         if phase == "below a stopped one":
             stage.exits("b", STOPPED, at=1)
-        if phase != "being stopped":
-            stage.exits("a", STOPPED, at=1)
+        stage.exits("a", STOPPED, at=1)
     stage.restart("a", at=2, given=more)
-    if phase == "being stopped":
+    if phase == "being restarted":
         stage.exits("a", STOPPED, at=3)
     assert given(stage) == more
 
