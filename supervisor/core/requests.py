@@ -27,6 +27,8 @@ from supervisor.core.state import (
     Ending,
     GoingDown,
     Idle,
+    Killing,
+    Stopping,
     SupervisorBackingOff,
     SupervisorEnded,
     Waiting,
@@ -63,9 +65,24 @@ def _reply_about(
         return stop_node(draft, node, event.request)
     if _why_going_down(root) is Why.SHUTDOWN:
         return Reply(False, "going_down", f"{root.path} is going down")
-    if isinstance(event, RestartRequested):
-        return _restart(draft, node, event)
-    return _start(draft, node, event)
+    if not isinstance(event, RestartRequested):
+        return _start(draft, node, event)
+    stopping = _being_stopped(node)
+    if stopping is not None:
+        text = f"{stopping.path} is being stopped; a start makes it start again when it is gone"
+        return Reply(False, "being_stopped", text)
+    return _restart(draft, node, event)
+
+
+def _being_stopped(node: Node) -> Node | None:
+    """Return the node that a person's stop is taking down: this one, or one above it."""
+    above: Node | None = node
+    while above is not None:
+        phase = above.state.phase
+        if isinstance(phase, Stopping | Killing | GoingDown) and phase.why is Why.USER_STOP:
+            return above
+        above = above.parent
+    return None
 
 
 # --------------------------------------------------------------------------------- down and stop

@@ -156,3 +156,18 @@ def test_what_cannot_be_is_refused_by_name():
         change(stage, "q one_for_one")
     with pytest.raises(NodeChangedKind, match="serve below p is a segment"):
         change(stage, "p one_for_one\n  serve one_for_one")
+
+
+def test_what_a_person_is_stopping_cannot_be_restarted():
+    """It says so by name and changes nothing; a start takes the stop back."""
+    stage = up(BRANCH)
+    stage.stop("serve")
+    before = stage.state("serve")
+    stage.restart("serve")
+    assert stage.said[0].startswith("answer 1 no being_stopped: p/serve is being stopped")
+    assert stage.state("serve") == before
+    stage.stop("data")
+    stage.restart("p/data/a")
+    assert stage.said[0].startswith("answer 1 no being_stopped: p/data is being stopped")
+    stage.start("serve")
+    assert stage.exits("serve") == ["start p/serve#2 (after stopped)"]
