@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -66,24 +67,25 @@ EFFECTS = [
 
 
 @pytest.mark.parametrize(("changed", "name", "effect"), EFFECTS, ids=[one[1] for one in EFFECTS])
-def test_each_field_has_its_effect(changed, name, effect):
+def test_each_field_has_its_effect(changed: SegmentSpec, name: str, effect: Effect) -> None:
     """Words do nothing, policy holds at once, another body is restarted."""
     (change,) = compare(P, replace(P, children=(changed,)))
     assert (change.sign, change.path, change.effect) == ("~", "p/a", effect)
     assert [field.name for field in change.fields] == [name]
 
 
-def test_every_field_of_a_segment_is_seen():
+def test_every_field_of_a_segment_is_seen() -> None:
     """A field that is added to the spec tomorrow is compared without a line here."""
     tried = {name.partition(".")[0] for _, name, _ in EFFECTS}
     names = {field.name for field in fields(SegmentSpec)} - {"name"}
     for name in names - tried:
-        changed = replace(A, **{name: object()})
+        other: dict[str, Any] = {name: object()}
+        changed = replace(A, **other)
         (change,) = compare(P, replace(P, children=(changed,)))
         assert [field.name for field in change.fields] == [name]
 
 
-def test_the_values_of_the_environment_are_never_in_a_change():
+def test_the_values_of_the_environment_are_never_in_a_change() -> None:
     """That a variable is different is told, and not what it was or is."""
     changed = replace(A, body=replace(A.body, env={"KEY": "s3cret", "STAYS": "1", "NEW": "2"}))
     (change,) = compare(P, replace(P, children=(changed,)))
@@ -92,7 +94,7 @@ def test_the_values_of_the_environment_are_never_in_a_change():
     assert "s3cret" not in repr(change)
 
 
-def test_a_quota_that_this_node_cannot_change_restarts():
+def test_a_quota_that_this_node_cannot_change_restarts() -> None:
     """Without control groups a limit is part of the body."""
     changed = replace(P, children=(replace(A, quota=Quota(memory_bytes=1)),))
     (change,) = compare(P, changed, live_quotas=frozenset())
@@ -112,7 +114,11 @@ RESTS: list[tuple[Phase, bool, Effect]] = [
 
 
 @pytest.mark.parametrize(("phase", "wanted", "effect"), RESTS)
-def test_another_body_restarts_only_who_runs_or_failed(phase, wanted, effect):
+def test_another_body_restarts_only_who_runs_or_failed(
+    phase: Phase,
+    wanted: bool,  # noqa: FBT001 - a column of the table above
+    effect: Effect,
+) -> None:
     """Nobody is stopped for nothing, and what a person stopped or what is done stays so."""
     changed = replace(P, children=(replace(A, body=Body(command=("b",))),))
     exited = ExitReason(ExitKind.EXIT, "1")
@@ -126,7 +132,7 @@ def test_another_body_restarts_only_who_runs_or_failed(phase, wanted, effect):
         assert compare(P, changed, states)[0].effect is Effect.NEXT
 
 
-def test_nodes_come_in_order_and_go_in_reverse():
+def test_nodes_come_in_order_and_go_in_reverse() -> None:
     """Removals are told last, right-most and deepest first; a move is the supervisor's."""
     old = SupervisorSpec("p", (A, SegmentSpec("b"), SupervisorSpec("g", (A, SegmentSpec("b")))))
     new = SupervisorSpec(
@@ -147,7 +153,7 @@ def test_nodes_come_in_order_and_go_in_reverse():
     ]
 
 
-def test_one_spec_is_no_change():
+def test_one_spec_is_no_change() -> None:
     """The same values, made twice, are the same."""
     assert compare(P, replace(P, children=(replace(A),))) == ()
     assert compare(P, P) == tuple[Change, ...]()

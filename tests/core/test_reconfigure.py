@@ -42,7 +42,7 @@ def up(text: str) -> Stage:
     return Stage(text).all_up()
 
 
-def test_the_last_in_start_order_goes_first_and_one_after_the_other():
+def test_the_last_in_start_order_goes_first_and_one_after_the_other() -> None:
     """What leaves is stopped in reverse start order, and nothing else hears of it."""
     stage = up(BRANCH)
     assert change(stage, "p one_for_one\n  data rest_for_one\n    b service") == ["stop p/serve#1"]
@@ -53,7 +53,7 @@ def test_the_last_in_start_order_goes_first_and_one_after_the_other():
     assert stage.phase("b").startswith("running")
 
 
-def test_what_is_new_starts_in_its_place_and_in_order():
+def test_what_is_new_starts_in_its_place_and_in_order() -> None:
     """The second newcomer waits until the first is ready; who runs beside them runs on."""
     stage = up("p one_for_one\n  z service")
     new = "p one_for_one\n  x service\n  z service\n  y service"
@@ -64,7 +64,7 @@ def test_what_is_new_starts_in_its_place_and_in_order():
     assert [child.spec.name for child in stage.tree.root.children] == ["x", "z", "y"]
 
 
-def test_another_order_moves_nobody():
+def test_another_order_moves_nobody() -> None:
     """Positions change, and with them who goes along in the next group restart."""
     stage = up("p rest_for_one\n  a service\n  b service")
     assert change(stage, "p rest_for_one\n  b service\n  a service") == []
@@ -72,7 +72,7 @@ def test_another_order_moves_nobody():
     assert stage.phase("b").startswith("running")
 
 
-def test_policy_holds_at_once_and_history_stays():
+def test_policy_holds_at_once_and_history_stays() -> None:
     """As in OTP: one restart before the change and one after it are two."""
     stage = up("p one_for_one\n  g one_for_one max_restarts=5\n    a service backoff=0")
     stage.exits("a", CRASH, at=1.0)
@@ -85,7 +85,7 @@ def test_policy_holds_at_once_and_history_stays():
     assert any("its limit of 1 restart in 60s is used up" in line for line in stage.said)
 
 
-def test_a_deadline_counts_from_when_its_phase_began():
+def test_a_deadline_counts_from_when_its_phase_began() -> None:
     """A longer start timeout saves a slow start, a time quota ends who is over it."""
     stage = Stage("p one_for_one\n  a service start_timeout=5")
     change(stage, "p one_for_one\n  a service start_timeout=50", at=4.0)
@@ -95,7 +95,7 @@ def test_a_deadline_counts_from_when_its_phase_began():
     assert stage.tick(at=30.0) == ["stop p/a#1"]
 
 
-def test_a_stop_stays_and_a_given_up_one_with_the_same_body_too():
+def test_a_stop_stays_and_a_given_up_one_with_the_same_body_too() -> None:
     """A change of policy starts nobody that a person or a limit has stopped."""
     stage = up("p one_for_one\n  a service\n  b service never_on=oom,78")
     stage.stop("a")
@@ -105,7 +105,7 @@ def test_a_stop_stays_and_a_given_up_one_with_the_same_body_too():
     assert stage.segment("a").wanted is False
 
 
-def test_one_that_leaves_and_comes_back_starts_again():
+def test_one_that_leaves_and_comes_back_starts_again() -> None:
     """It is declared again before it is gone: it gets a fresh life when it is."""
     stage = up("p one_for_one\n  a service\n  b service")
     assert change(stage, "p one_for_one\n  a service") == ["stop p/b#1"]
@@ -113,7 +113,7 @@ def test_one_that_leaves_and_comes_back_starts_again():
     assert stage.exits("b") == ["start p/b#2 (after stopped)"]
 
 
-def test_a_change_that_cannot_be_saved_never_was():
+def test_a_change_that_cannot_be_saved_never_was() -> None:
     """The tree before it is untouched, deadlines included."""
     stage = up(BRANCH)
     before, states = stage.tree, dict(stage.tree.states)
@@ -123,7 +123,7 @@ def test_a_change_that_cannot_be_saved_never_was():
     assert before.next_deadline() is None
 
 
-def test_a_daemon_that_dies_in_the_middle_goes_on_with_the_change():
+def test_a_daemon_that_dies_in_the_middle_goes_on_with_the_change() -> None:
     """From what stands, what is declared and the states: the next to leave is still told to."""
     stage = up(BRANCH)
     change(stage, "p one_for_one\n  data rest_for_one\n    b service")
@@ -139,7 +139,7 @@ def test_a_daemon_that_dies_in_the_middle_goes_on_with_the_change():
     assert stage.exits("serve", OOM) == ["stop p/data/c#1"]
 
 
-def test_an_ask_about_who_leaves_is_refused():
+def test_an_ask_about_who_leaves_is_refused() -> None:
     """Start, stop and restart alike; `down` is still obeyed."""
     stage = up(BRANCH)
     change(stage, "p one_for_one\n  serve service")
@@ -149,7 +149,7 @@ def test_an_ask_about_who_leaves_is_refused():
     assert "answer 1 yes ok: going down" in [*stage.drain(), *stage.said]
 
 
-def test_what_cannot_be_is_refused_by_name():
+def test_what_cannot_be_is_refused_by_name() -> None:
     """Another pipeline, and a segment that would become a supervisor."""
     stage = up(BRANCH)
     with pytest.raises(AnotherPipeline, match="this is pipeline q, and p is what runs"):
@@ -158,7 +158,7 @@ def test_what_cannot_be_is_refused_by_name():
         change(stage, "p one_for_one\n  serve one_for_one")
 
 
-def test_what_a_person_is_stopping_cannot_be_restarted():
+def test_what_a_person_is_stopping_cannot_be_restarted() -> None:
     """It says so by name and changes nothing; a start takes the stop back."""
     stage = up(BRANCH)
     stage.stop("serve")

@@ -39,7 +39,7 @@ def scale(stage: Stage, count: int) -> list[str]:
     return stage.orders
 
 
-def test_instances_start_side_by_side_and_the_next_waits_for_all():
+def test_instances_start_side_by_side_and_the_next_waits_for_all() -> None:
     """All three at once; who waits for the template waits for the last of them."""
     stage = on_stage(pipeline(3))
     assert stage.orders == ["start p/serve/0#1", "start p/serve/1#1", "start p/serve/2#1"]
@@ -47,7 +47,7 @@ def test_instances_start_side_by_side_and_the_next_waits_for_all():
     assert stage.ready("p/serve/1") == ["start p/watch#1"]
 
 
-def test_instances_stop_side_by_side_with_one_grace():
+def test_instances_stop_side_by_side_with_one_grace() -> None:
     """The highest number is told first, and nobody waits for it."""
     stage = on_stage(pipeline(3)).all_up()
     orders = ["stop p/serve/2#1", "stop p/serve/1#1", "stop p/serve/0#1"]
@@ -58,14 +58,14 @@ def test_instances_stop_side_by_side_with_one_grace():
     assert stage.phase("p/serve") == "down"
 
 
-def test_one_that_dies_while_the_others_come_up_is_restarted():
+def test_one_that_dies_while_the_others_come_up_is_restarted() -> None:
     """Its turn has come already, wherever it stands."""
     stage = on_stage(pipeline(3))
     stage.ready("p/serve/2")
     assert stage.exits("p/serve/2", CRASH, at=1.0)[-1].startswith("start p/serve/2#2")
 
 
-def test_more_start_side_by_side_and_fewer_stop_from_the_highest():
+def test_more_start_side_by_side_and_fewer_stop_from_the_highest() -> None:
     """One to three and back: the first never notices, and who watches waits for all there are."""
     stage = on_stage(pipeline(1)).all_up()
     assert scale(stage, 3) == ["start p/serve/1#1", "start p/serve/2#1"]
@@ -97,20 +97,22 @@ def test_more_start_side_by_side_and_fewer_stop_from_the_highest():
         ("p/serve", 0, TooManyChildren, "not 0"),
     ],
 )
-def test_a_wrong_scale_is_refused_by_name(path, count, error, said):
+def test_a_wrong_scale_is_refused_by_name(
+    path: str, count: int, error: type[Exception], said: str
+) -> None:
     """What is no template, and more or fewer than may be."""
     with pytest.raises(error, match=said):
         scaled(pipeline(1, max_children=4), path, count)
 
 
-def test_instances_cannot_share_a_fixed_port():
+def test_instances_cannot_share_a_fixed_port() -> None:
     """Only one of them could listen there."""
     template = replace(SERVE, body=Body(command=("serve",), ports={"http": 80}))
     with pytest.raises(TooManyChildren, match="fixed port"):
         scaled(SupervisorSpec("p", (templated(template, 1),)), "p/serve", 2)
 
 
-def test_a_template_survives_a_trip_through_json():
+def test_a_template_survives_a_trip_through_json() -> None:
     """A daemon that starts anew can still scale it."""
     spec = pipeline(2, 4)
     assert decode_spec(encode_spec(spec)) == spec
