@@ -64,6 +64,8 @@ install_into_venv() {
     say "installing psup with its dependencies [$1]; Ray is large, this may take some minutes"
     "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --editable ".[$1]" >&2 ||
         fail "pip could not install psup" "its own words are above; $0 tries again"
+    # pip does not compile what it installs editable, and a command that people wait for should not.
+    "$VENV/bin/python" -m compileall -q supervisor >&2
     printf '%s\n' "$wanted" >"$stamp"
 }
 
