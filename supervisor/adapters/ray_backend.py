@@ -90,8 +90,9 @@ class RayActors:
     """`fleet.Actors` of one pipeline, on a Ray that is up.
 
     Args:
-        pipeline: names the namespace of its actors.
+        pipeline: names, with `scope`, the namespace of its actors.
         node_side: what runs on the nodes.
+        scope: keeps apart what several homes run under the same name on one cluster.
         address: where Ray listens.
         environment: what Ray's library needs in the environment of this process; set for good.
 
@@ -106,9 +107,10 @@ class RayActors:
         *,
         address: str,
         environment: Mapping[str, str],
+        scope: str = "",
     ) -> None:
         self._pipeline = pipeline
-        self._namespace = f"psup-{pipeline}"
+        self._namespace = f"psup-{scope}-{pipeline}"
         self._node_side = node_side
         self._classes: dict[Path, Any] = {}
         self._own_thread = ThreadPoolExecutor(1, thread_name_prefix="psup-sweep")

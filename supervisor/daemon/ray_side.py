@@ -74,7 +74,9 @@ def _joined(
 ) -> JoinedRay:
     name = parcel.spec.name
     try:
-        actors = RayActors(name, node_side, address=address, environment=environment)
+        actors = RayActors(
+            name, node_side, address=address, environment=environment, scope=home_scope(parcel.home)
+        )
     except BackendUnavailable:
         leave()
         raise
