@@ -104,6 +104,15 @@ def targets_argument(*, required: bool) -> Callable[[Command], Command]:
     )
 
 
+def settings_option(purpose: str) -> Callable[[Command], Command]:
+    """Return `--set PATH.KEY=VALUE`, which every command that reads a pipeline file takes.
+
+    Args:
+        purpose: what it does to this command; the whole help of the option.
+    """
+    return click.option("--set", "settings", multiple=True, metavar="PATH.KEY=VALUE", help=purpose)
+
+
 def examples(*lines: str) -> str:
     """Return the end of a help screen: command lines that can be typed as they stand."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

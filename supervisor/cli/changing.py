@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.arguments import TARGET, examples, pipeline_option
+from supervisor.cli.arguments import TARGET, examples, pipeline_option, settings_option
 from supervisor.cli.asking import ask, wait_for_answer
 from supervisor.cli.difference import (
     Difference,
@@ -50,13 +50,7 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH.KEY=VALUE",
-    help="Apply with this value changed. May be given often.",
-)
+@settings_option("Apply with this value changed. May be given often.")
 @pipeline_option
 def apply(file: Path, *, settings: tuple[str, ...], pipeline: str | None) -> int:
     """Make the running pipeline what its FILE says, with the least disturbance.

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from supervisor.cli.arguments import SPAN, examples, json_option
+from supervisor.cli.arguments import SPAN, examples, json_option, settings_option
 from supervisor.cli.following import Ended, Follower, Lines, Live, is_done, is_up
 from supervisor.cli.home import Home
 from supervisor.cli.picture import View, health, walk
@@ -43,13 +43,7 @@ from supervisor.runtime.process_identity import parent_is_alive
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH.KEY=VALUE",
-    help="Change a value of the file for this launch. May be given often.",
-)
+@settings_option("Change a value of the file for this launch. May be given often.")
 @click.option("--foreground", is_flag=True, help="Stay; Ctrl-C drains, a second one kills.")
 @click.option("--wait", "until_done", is_flag=True, help="Return when all tasks have ended.")
 @click.option("--address", help="Join this Ray cluster instead of starting one.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.arguments import examples
+from supervisor.cli.arguments import examples, settings_option
 from supervisor.cli.render import write
 from supervisor.config import load
 from supervisor.core.spec import SupervisorSpec
@@ -29,13 +29,7 @@ from supervisor.errors import EXIT_ERROR, EXIT_OK
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH.KEY=VALUE",
-    help="Plan with this value changed. May be given often.",
-)
+@settings_option("Plan with this value changed. May be given often.")
 @click.option(
     "--if",
     "faults",

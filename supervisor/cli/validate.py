@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from supervisor.cli.arguments import examples
+from supervisor.cli.arguments import examples, settings_option
 from supervisor.cli.render import say
 from supervisor.config import InvalidPipeline, load
 from supervisor.config.units import format_cores, format_duration, format_size
@@ -49,13 +49,7 @@ _AFTER_GIVING_UP = {
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH.KEY=VALUE",
-    help="Check the file with this value changed. May be given often.",
-)
+@settings_option("Check the file with this value changed. May be given often.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; its shape is in docs/yaml.md.")
 def validate(file: Path, *, settings: tuple[str, ...], as_json: bool) -> int:
     """Check a pipeline FILE and report all of its problems at once.
